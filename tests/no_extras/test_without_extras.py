@@ -1,0 +1,63 @@
+"""The wheel alone, without extras. ``make wheel-check`` runs this away from the checkout.
+
+Nothing here may read the checkout or import anything but nisqkit's required dependencies.
+"""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+FOLDERS = ("cli", "qml", "compression", "hardware_backends", "noise", "circuits", "search")
+
+
+def modules() -> list[str]:
+    names = []
+    for folder in FOLDERS:
+        package = importlib.import_module(f"nisqkit.{folder}")
+        names.append(package.__name__)
+        names += [
+            info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        ]
+    return names
+
+
+@pytest.mark.parametrize("module", ["pennylane", "mitiq", "qiskit_qasm3_import", "pylatexenc"])
+def test_no_extra_is_installed(module: str) -> None:
+    assert find_spec(module) is None
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_installed_folder_is_used_and_typed(folder: str) -> None:
+    init = importlib.import_module(f"nisqkit.{folder}").__file__
+    assert init is not None
+    assert Path(sys.prefix) in Path(init).parents
+    assert Path(init).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_module_imports_or_says_what_to_install(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if "nisqkit[" not in str(error):
+            raise
+
+
+def test_the_licence_is_shipped() -> None:
+    metadata = distribution("nisqkit").metadata
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["License-File"] == "LICENSE"
+
+
+def test_the_command_line_starts() -> None:
+    command = Path(sys.executable).with_name("nisqkit")
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+    assert "demo" in done.stdout
