@@ -1,0 +1,148 @@
+"""The angle map: from (inputs, weights) to the angle of every slot of a program.
+
+Slots that are affine in the parameters are computed together as one matrix product; the others (feature maps with
+products, sines, ...) by a torch function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NonlinearMap:
+    """Slots whose angles are not affine in the parameters.
+
+    Attributes:
+        slots: The slots that the function fills.
+        parameters: For each slot, the parameters (inputs first, then weights) that it depends on.
+        key: What identifies the function: two maps with equal keys compute the same.
+        function: ``(inputs (..., num_inputs), weights (..., num_weights)) -> (..., len(slots))`` in torch.
+    """
+
+    slots: tuple[int, ...]
+    parameters: tuple[tuple[int, ...], ...]
+    key: str
+    function: Callable[[Tensor, Tensor], Tensor] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class AngleMap:
+    """Angles of all slots as a function of named inputs and weights.
+
+    Attributes:
+        inputs: Names of the inputs, in the order of the columns of ``x``.
+        weights: Names of the weights.
+        constants: The constant part of each slot; its length is the number of slots.
+        terms: Affine part as ``(slot, parameter, coefficient)``; parameters count inputs first, then weights.
+        nonlinear: The slots that are not affine, if any.
+
+    Example:
+        >>> twice = AngleMap(inputs=("x",), weights=("w",), constants=(0.0, 1.0), terms=((0, 0, 2.0), (1, 1, 1.0)))
+        >>> twice(torch.tensor([[0.5], [1.0]]), torch.tensor([3.0]))
+        tensor([[1., 4.],
+                [2., 4.]])
+    """
+
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+    constants: tuple[float, ...]
+    terms: tuple[tuple[int, int, float], ...] = ()
+    nonlinear: NonlinearMap | None = None
+
+    @classmethod
+    def identity(cls, num_slots: int) -> AngleMap:
+        """The map whose inputs are the angles themselves."""
+        names = tuple(f"slot[{s}]" for s in range(num_slots))
+        return cls(names, (), (0.0,) * num_slots, tuple((s, s, 1.0) for s in range(num_slots)))
+
+    @property
+    def num_slots(self) -> int:
+        """Number of angles."""
+        return len(self.constants)
+
+    @cached_property
+    def dependencies(self) -> tuple[frozenset[int], ...]:
+        """For each slot, the parameters (inputs first, then weights) that it depends on."""
+        sets: list[set[int]] = [set() for _ in self.constants]
+        for slot, parameter, _ in self.terms:
+            sets[slot].add(parameter)
+        if self.nonlinear is not None:
+            for slot, parameters in zip(self.nonlinear.slots, self.nonlinear.parameters, strict=True):
+                sets[slot].update(parameters)
+        return tuple(frozenset(s) for s in sets)
+
+    @cached_property
+    def batched_slots(self) -> tuple[int, ...]:
+        """Slots that depend on an input, and so differ from sample to sample."""
+        n = len(self.inputs)
+        return tuple(s for s, used in enumerate(self.dependencies) if any(p < n for p in used))
+
+    @cached_property
+    def shared_slots(self) -> tuple[int, ...]:
+        """Slots that are the same for every sample."""
+        batched = set(self.batched_slots)
+        return tuple(s for s in range(self.num_slots) if s not in batched)
+
+    @cached_property
+    def _cache(self) -> dict[tuple[object, ...], Tensor]:
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k in self.__dataclass_fields__}
+
+    def _matrices(self, slots: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(A_x, A_w, b)`` of some slots, transposed for ``x @ A_x``, in the dtype and on the device of ``like``."""
+        key = (slots, like.dtype, like.device)
+        if (key, "x") not in self._cache:
+            n, row = len(self.inputs), {slot: k for k, slot in enumerate(slots)}
+            full = torch.zeros(n + len(self.weights), len(slots), dtype=torch.float64)
+            for slot, parameter, coefficient in self.terms:
+                if slot in row:
+                    full[parameter, row[slot]] += coefficient
+            constants = torch.tensor([self.constants[s] for s in slots], dtype=torch.float64)
+            for name, part in (("x", full[:n]), ("w", full[n:]), ("b", constants)):
+                self._cache[key, name] = part.to(like.device, like.dtype)
+        return self._cache[key, "x"], self._cache[key, "w"], self._cache[key, "b"]
+
+    def split(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Angles of the shared slots ``(num_shared,)`` and of the batched ones ``(batch, num_batched)``.
+
+        Args:
+            inputs: Shape ``(batch, num_inputs)``.
+            weights: Shape ``(num_weights,)``.
+        """
+        _, a_w, b = self._matrices(self.shared_slots, weights)
+        shared = b + weights @ a_w
+        a_x, a_w, b = self._matrices(self.batched_slots, weights)
+        batched = (b + weights @ a_w) + inputs @ a_x
+        if self.nonlinear is not None:
+            values = self.nonlinear.function(inputs, weights.expand(len(inputs), -1))
+            shared = self._fill(shared, self.shared_slots, values[:1] if len(values) else values)
+            if shared.dim() == 2:
+                shared = shared[0]
+            batched = self._fill(batched, self.batched_slots, values)
+        return shared, batched
+
+    def _fill(self, angles: Tensor, slots: tuple[int, ...], values: Tensor) -> Tensor:
+        """Add the nonlinear values (their affine part is zero) to the columns that they belong to."""
+        assert self.nonlinear is not None
+        position = {slot: k for k, slot in enumerate(slots)}
+        pairs = [(k, position[s]) for k, s in enumerate(self.nonlinear.slots) if s in position]
+        if not pairs:
+            return angles
+        source, target = (torch.tensor(part, device=angles.device) for part in zip(*pairs, strict=True))
+        angles = angles.expand(len(values), -1) if angles.dim() == 1 else angles
+        return angles.index_add(1, target, values[:, source].to(angles.dtype))
+
+    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """All angles, shape ``(batch, num_slots)``."""
+        shared, batched = self.split(inputs, weights)
+        order = torch.tensor(self.shared_slots + self.batched_slots, dtype=torch.long).argsort()
+        both = torch.cat([shared.expand(len(inputs), -1), batched], dim=1)
+        return both[:, order.to(both.device)]

@@ -1,0 +1,31 @@
+"""Order and lookup of names: natural order (``w2`` before ``w10``) and the nearest match for an error message."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key that orders numbers inside names by value.
+
+    Example:
+        >>> sorted(["w10", "w2", "a"], key=natural_key)
+        ['a', 'w2', 'w10']
+    """
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts)
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """The text of an error about an unknown name: the nearest match first, then all that is known.
+
+    Example:
+        >>> unknown("backend", "natve", ["native", "reference"])
+        "unknown backend 'natve'; did you mean 'native'? Known: native, reference."
+    """
+    names = sorted(known, key=natural_key)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {given!r}{hint} Known: {', '.join(names) or 'none'}."

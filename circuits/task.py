@@ -1,0 +1,36 @@
+"""Tasks: what to evaluate. How to evaluate it is an `Execution` (``hardware_backends/execute.py``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nisqkit.circuits.observables import Observables
+from nisqkit.circuits.program import Program
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One program, evaluated on a batch of inputs.
+
+    Attributes:
+        program: What to run.
+        inputs: Shape ``(batch, num_inputs)``, the program's inputs.
+        weights: Shape ``(num_weights,)``, same dtype as the inputs.
+        observables: What to measure.
+        shots: Number of measurements per sample and measurement basis; ``None`` for exact values.
+        seed: Key of all randomness of the task: (seed, step, task) as three integers.
+    """
+
+    program: Program
+    inputs: Tensor
+    weights: Tensor
+    observables: Observables
+    shots: int | None = None
+    seed: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return self.inputs.shape[0]
