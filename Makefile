@@ -35,7 +35,7 @@ check: lint types unit  ## lint, types and tests, in .venv
 lint: install  ## ruff, and who may import whom
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/lint-imports
+	.venv/bin/lint-imports --no-logo
 
 types: install  ## mypy (strict) and pyright
 	tools/link_types.sh
@@ -49,6 +49,6 @@ wheel-check: install  ## build the wheel and use it without extras, away from th
 	tools/wheel_check.sh
 
 clean:  ## remove the environment, builds and caches; results in run/ stay
-	rm -rf .venv .types build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

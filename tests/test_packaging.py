@@ -4,10 +4,11 @@ import ast
 import importlib.util
 import re
 import runpy
+import sys
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_folders_with_code_are_packages_and_typed() -> None:
     assert [folder for folder in FOLDERS if not (ROOT / folder / "py.typed").is_file()] == []
 
 
+def test_pyright_checks_every_folder() -> None:
+    links = {f"build/types/nisqkit/{folder}" for folder in FOLDERS}
+    assert set(PYPROJECT["tool"]["pyright"]["include"]) == links | {"examples", "tests"}
+
+
 def test_import_linter_knows_every_folder() -> None:
     config = PYPROJECT["tool"]["importlinter"]
     names = {f"nisqkit.{folder}" for folder in FOLDERS}
@@ -120,6 +126,19 @@ def test_only_the_named_files_import_an_extra(extra: str) -> None:
         if EXTRA_MODULES[extra] & set(modules_imported_by(path))
     ]
     assert [path for path in importing if not path.startswith(named)] == []
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    declared = {
+        canonicalize_name(Requirement(line).name)
+        for line in PYPROJECT["project"]["dependencies"]
+        + [line for extra in EXTRA_MODULES for line in EXTRAS[extra]]
+    }
+    providers = packages_distributions()
+    for path in SOURCES:
+        for module in set(modules_imported_by(path)) - sys.stdlib_module_names - {"nisqkit"}:
+            provided_by = {canonicalize_name(name) for name in providers.get(module, [])}
+            assert provided_by & declared, f"{path} imports {module}, which nothing declares"
 
 
 def test_all_means_all_extras() -> None:
