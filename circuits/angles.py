@@ -94,7 +94,7 @@ class AngleMap:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k in self.__dataclass_fields__}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}  # without what is cached
 
     def _matrices(self, slots: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(A_x, A_w, b)`` of some slots, transposed for ``x @ A_x``, in the dtype and on the device of ``like``."""

@@ -84,18 +84,19 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
     vectors: dict[str, ParameterVector] = {
         p.vector.name: p.vector for p in circuit.parameters if isinstance(p, ParameterVectorElement)
     }
+    known = {*vectors, *(name for name, p in by_name.items() if not isinstance(p, ParameterVectorElement))}
     result: list[Parameter] = []
     for item in given:
         if isinstance(item, ParameterVector):
             if not any(p in circuit.parameters for p in item):
-                raise ValueError(unknown("input", item.name, {*vectors, *by_name}) + " It is not in the circuit.")
+                raise ValueError(unknown("parameter of the circuit in inputs=:", item.name, known))
             result += list(item)
         elif isinstance(item, str) and item in vectors:
             result += list(vectors[item])
         elif isinstance(item, (str, Parameter)):
             name = item if isinstance(item, str) else item.name
             if name not in by_name or (isinstance(item, Parameter) and by_name[name] != item):
-                raise ValueError(unknown("input", name, {*vectors, *by_name}) + " It is not in the circuit.")
+                raise ValueError(unknown("parameter of the circuit in inputs=:", name, known))
             result.append(by_name[name])
         else:
             raise TypeError(

@@ -19,7 +19,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """The text of an error about an unknown name: the nearest match first, then all that is known.
+    """The text of an error about an unknown name: the nearest match first, then what is known.
 
     Example:
         >>> unknown("backend", "natve", ["native", "reference"])
@@ -28,4 +28,5 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     names = sorted(known, key=natural_key)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind} {given!r}{hint} Known: {', '.join(names) or 'none'}."
+    listed = ", ".join(names[:24]) + (f", ... ({len(names)} in all)" if len(names) > 24 else "")
+    return f"unknown {kind} {given!r}{hint} Known: {listed or 'none'}."

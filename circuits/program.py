@@ -67,6 +67,16 @@ class Program:
     angle_map: AngleMap
     prepare: Prepare | None = None
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.num_qubits, self.gates, self.angle_map, self.prepare))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}  # without what is cached
+
     def __repr__(self) -> str:
         prepare = f"amplitudes on {len(self.prepare.qubits)} qubits, " if self.prepare else ""
         return (

@@ -1,0 +1,89 @@
+"""Execute tasks: the core that layers, VQE, search and mitigation are written on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nisqkit.circuits.names import unknown
+from nisqkit.circuits.task import Task
+from nisqkit.hardware_backends.base import Backend, Result
+from nisqkit.hardware_backends.gradients import SPSA, parameter_shift, spsa
+from nisqkit.hardware_backends.registry import get_backend
+from nisqkit.noise.device import Device
+
+DIFF_METHODS = ("auto", "adjoint", "backprop", "parameter-shift", "spsa")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to evaluate tasks.
+
+    Attributes:
+        backend: A name (see `available_backends`), a `Backend`, or a Qiskit V2 estimator or sampler.
+        noise: The device whose noise the backend simulates.
+        diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift), ``"adjoint"``,
+            ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
+
+    Raises:
+        ValueError: An unknown backend or method, a backend that does not take this noise, or a method that it does
+            not offer.
+    """
+
+    backend: str | Backend | Any = "native"
+    noise: Device | None = None
+    diff_method: str | SPSA = "auto"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.diff_method, str) and self.diff_method not in DIFF_METHODS:
+            raise ValueError(unknown("diff_method", self.diff_method, DIFF_METHODS))
+        own = self.resolved.gradient
+        if self.diff_method in ("adjoint", "backprop") and self.diff_method != own:
+            offers = f"it offers {own!r}" if own else "it has no gradient of its own"
+            raise ValueError(
+                f"backend {self.resolved.name!r} does not differentiate by {self.diff_method!r}: {offers}; "
+                "'parameter-shift' and 'spsa' work everywhere"
+            )
+
+    @cached_property
+    def resolved(self) -> Backend:
+        """The backend object."""
+        return get_backend(self.backend, noise=self.noise)
+
+
+def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
+    """Run all tasks as one grouped call; gradients flow to every task's inputs and weights.
+
+    Raises:
+        ValueError: A task that the backend cannot run, found before any work is done; exact gradients asked for
+            together with shots.
+
+    Example:
+        >>> import torch
+        >>> from nisqkit.circuits import Observables, lower, angle
+        >>> program = lower(angle(1), inputs="x")
+        >>> x = torch.tensor([[0.0], [torch.pi]])
+        >>> execute([Task(program, x, torch.zeros(0), Observables.parse(None, 1))], Execution())[0].values
+        tensor([[ 1.],
+                [-1.]])
+    """
+    backend = execution.resolved
+    for task in tasks:
+        if task.shots is None and not backend.exact:
+            raise ValueError(f"backend {backend.name!r} only samples: give shots=, for example shots=4096")
+        if task.shots is not None and task.shots < 1:
+            raise ValueError(f"shots must be at least 1, got {task.shots}; None means exact values")
+        backend.check(task)
+    method = execution.diff_method
+    if isinstance(method, SPSA):
+        return spsa(tasks, backend, method)
+    if method == "spsa":
+        return spsa(tasks, backend, SPSA())
+    sampled = any(task.shots is not None for task in tasks)
+    if method in ("adjoint", "backprop") and sampled:
+        raise ValueError(f"diff_method={method!r} needs exact values; with shots use 'parameter-shift' or 'spsa'")
+    if method == "parameter-shift" or sampled or backend.gradient is None:
+        return parameter_shift(tasks, backend)
+    return backend.run(tasks)

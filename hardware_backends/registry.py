@@ -1,0 +1,59 @@
+"""Backends by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nisqkit.circuits.names import unknown
+from nisqkit.hardware_backends.base import Backend
+from nisqkit.hardware_backends.native import NativeBackend
+from nisqkit.hardware_backends.reference import ReferenceBackend
+from nisqkit.noise.device import Device
+
+NAMES = ("native", "reference", "aer", "pennylane:default.qubit", "pennylane:lightning.qubit")
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names that `get_backend` takes; ``pennylane:`` may be followed by any PennyLane device.
+
+    Example:
+        >>> "native" in available_backends()
+        True
+    """
+    return NAMES
+
+
+def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Backend:
+    """A backend from its name, or from a Qiskit V2 primitive; backends pass through.
+
+    Args:
+        backend: A name, a `Backend`, or a V2 estimator or sampler object.
+        noise: The device whose noise is simulated; only ``"aer"`` does that.
+
+    Raises:
+        ValueError: An unknown name, or noise for a backend that does not simulate it.
+        TypeError: Something that is no backend.
+    """
+    if backend == "aer":
+        from nisqkit.hardware_backends.aer import AerBackend
+
+        return AerBackend(noise=noise)
+    if noise is not None:
+        name = backend if isinstance(backend, str) else getattr(backend, "name", type(backend).__name__)
+        raise ValueError(f"backend {name!r} does not simulate device noise: use backend='aer' with noise={noise.name}")
+    if isinstance(backend, Backend):
+        return backend
+    if backend == "native":
+        return NativeBackend()
+    if backend == "reference":
+        return ReferenceBackend()
+    if isinstance(backend, str):
+        kind, _, device = backend.partition(":")
+        if kind == "pennylane" and device:
+            from nisqkit.hardware_backends.pennylane import PennyLaneBackend
+
+            return PennyLaneBackend(device)
+        raise ValueError(unknown("backend", backend, NAMES))
+    from nisqkit.hardware_backends.qiskit_primitives import primitive_backend
+
+    return primitive_backend(backend)

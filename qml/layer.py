@@ -1,0 +1,246 @@
+"""QuantumLayer: a parameterised circuit as a `torch.nn.Module`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from qiskit import QuantumCircuit
+from torch import Tensor, nn
+
+from nisqkit.circuits.lower import InputsLike, lower
+from nisqkit.circuits.observables import ObservableLike, Observables
+from nisqkit.circuits.program import Program
+from nisqkit.circuits.task import Task
+from nisqkit.hardware_backends.base import Backend, Result
+from nisqkit.hardware_backends.execute import Execution, execute
+from nisqkit.hardware_backends.gradients import SPSA
+from nisqkit.noise.device import Device
+from nisqkit.qml.initialisers import initial_weights
+
+
+class QuantumLayer(nn.Module):
+    """A circuit whose inputs are the layer's inputs, whose weights are trained, and whose expectation values are the output.
+
+    ``forward(x)``: ``(..., num_inputs) -> (..., num_outputs)``. With ``inputs=None``, ``layer()`` returns
+    ``(num_outputs,)``. Gradients flow to inputs and weights on every backend.
+
+    Args:
+        circuit: A `qiskit.QuantumCircuit`; OpenQASM 3 text; a `Program`; or a PennyLane QNode, quantum function or
+            tape, whose ``inputs`` argument takes one sample.
+        inputs: Which parameters are inputs, in the order of the columns of ``x``: a `ParameterVector`, parameters or
+            names. For a PennyLane function: the number of features. All other parameters are weights.
+        observables: ``None`` for Z on each qubit (column ``k`` is qubit ``k``), Pauli strings (read right to left) or
+            `SparsePauliOp`, or ``"probs"``. A QNode keeps its own measurements.
+        backend: A name such as ``"native"``, ``"reference"``, ``"aer"``, ``"pennylane:default.qubit"``; a `Backend`; or
+            a Qiskit V2 estimator or sampler.
+        noise: The `Device` whose noise is simulated (``backend="aer"``).
+        shots: Measurements per sample; ``None`` for exact values.
+        diff_method: ``"auto"``, ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA`.
+        init: ``"auto"`` (small-angle), ``"uniform"``, ``"small-angle"``, ``"gaussian"``, ``"identity-block"``, or the
+            weights themselves.
+        seed: Seed of the initial weights and of all shots; default drawn from torch's generator.
+        weight_shapes: For a PennyLane function: the shape of each weight argument.
+
+    Attributes:
+        weights: The trained parameters, one vector in the order of ``program.weights``.
+        program: The lowered circuit.
+        circuit: The circuit as given, or ``None`` if it was not a Qiskit circuit.
+
+    Raises:
+        ValueError: Bad parameters, observables, backend or options; wrong width, NaN or infinite values in ``forward``.
+        TypeError: A circuit of an unknown kind.
+
+    Example:
+        >>> from nisqkit.circuits import encoder, u3_cu3
+        >>> circuit = encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=2))
+        >>> layer = QuantumLayer(circuit, inputs="x", seed=0)
+        >>> layer
+        QuantumLayer(4 qubits, 16 inputs -> 4 outputs, 48 weights, backend='native')
+        >>> y = layer(torch.zeros(3, 16))
+        >>> y.shape
+        torch.Size([3, 4])
+        >>> y.sum().backward()
+        >>> layer.weights.grad.shape
+        torch.Size([48])
+    """
+
+    calls: Tensor
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit | str | Program | Any,
+        inputs: InputsLike | int = None,
+        observables: Sequence[ObservableLike] | ObservableLike | None = None,
+        backend: str | Backend | Any = "native",
+        noise: Device | None = None,
+        shots: int | None = None,
+        diff_method: str | SPSA = "auto",
+        init: str | Tensor = "auto",
+        seed: int | None = None,
+        weight_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.circuit, self.program, measured = _read(circuit, inputs, weight_shapes)
+        if observables is None and measured is not None:
+            self.observables = measured
+        else:
+            self.observables = Observables.parse(observables, self.program.num_qubits)
+        self.execution = Execution(backend, noise, diff_method)
+        self.shots = _check_shots(shots)
+        self.seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        weights = initial_weights(init, self.program, self.observables, self.seed)
+        self.weights = nn.Parameter(weights.to(torch.get_default_dtype()))
+        # The number of forward passes keys the shots, so that a resumed run draws what the interrupted one would have.
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.execution.resolved.check(self._task(self.weights.new_zeros(1, len(self.program.inputs))))
+
+    @property
+    def backend(self) -> Backend:
+        """The backend object."""
+        return self.execution.resolved
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of output columns."""
+        return self.observables.num_outputs
+
+    @property
+    def transpiled(self) -> Any:
+        """The circuit as the device gets it, with its layout.
+
+        Raises:
+            ValueError: The backend has no device.
+        """
+        prepare = getattr(self.backend, "transpiled", None)
+        if prepare is None or self.execution.noise is None:
+            raise ValueError(f"backend {self.backend.name!r} has no device, so nothing is transpiled")
+        return prepare(self.program)
+
+    def forward(self, x: Tensor | None = None) -> Tensor:
+        """Outputs for a batch of inputs: ``(..., num_inputs) -> (..., num_outputs)``."""
+        return self.estimate(x).values
+
+    def estimate(self, x: Tensor | None = None) -> Result:
+        """Outputs with their standard error (``std`` is ``None`` for exact values); shapes as in `forward`."""
+        rows, shape = self._rows(x)
+        if not self.weights.isfinite().all():
+            bad = int((~self.weights.isfinite()).nonzero()[0])
+            raise ValueError(f"weight {self.program.weights[bad]!r} is {float(self.weights[bad])}; weights must be finite")
+        result = execute([self._task(rows)], self.execution)[0]
+        if self.shots is not None or self.execution.diff_method == "spsa" or isinstance(self.execution.diff_method, SPSA):
+            self.calls += 1
+        std = None if result.std is None else result.std.reshape(*shape, self.num_outputs)
+        return Result(result.values.reshape(*shape, self.num_outputs), std)
+
+    def _task(self, rows: Tensor) -> Task:
+        seed = (self.seed, int(self.calls), 0)
+        return Task(self.program, rows, self.weights, self.observables, self.shots, seed)
+
+    def _rows(self, x: Tensor | None) -> tuple[Tensor, torch.Size]:
+        """Inputs as ``(batch, num_inputs)`` in the layer's dtype, and the leading shape."""
+        width = len(self.program.inputs)
+        if x is None:
+            if width:
+                raise ValueError(f"this layer has {width} inputs: call layer(x) with x of shape (..., {width})")
+            return self.weights.new_zeros(1, 0), torch.Size(())
+        if not isinstance(x, Tensor):
+            raise TypeError(f"layer(x) takes a torch.Tensor, not {type(x).__name__}")
+        if x.dim() == 0 or x.shape[-1] != width:
+            raise ValueError(f"x has shape {tuple(x.shape)}, but the last dimension must be the layer's {width} inputs")
+        rows = x.reshape(-1, width) if width else x.new_zeros(x.shape[:-1].numel(), 0)
+        rows = rows.to(self.weights.dtype)
+        if not rows.isfinite().all():
+            row, column = (~rows.isfinite()).nonzero()[0].tolist()
+            raise ValueError(
+                f"x holds {float(rows[row, column])} in sample {row}, feature {column} ({self.program.inputs[column]!r}); "
+                "inputs must be finite"
+            )
+        return rows, x.shape[:-1]
+
+    def with_backend(
+        self, backend: str | Backend | Any, *, noise: Device | None = None, shots: int | None = None,
+        diff_method: str | SPSA = "auto",
+    ) -> QuantumLayer:  # fmt: skip
+        """The same layer, with the same weights, on another backend.
+
+        Training either layer trains both, since they share one parameter.
+
+        Example:
+            >>> from nisqkit.circuits import hardware_efficient
+            >>> layer = QuantumLayer(hardware_efficient(2, 1), seed=0)
+            >>> slow = layer.with_backend("reference")
+            >>> slow.weights is layer.weights, torch.allclose(slow(), layer())
+            (True, True)
+        """
+        other = copy.copy(self)
+        other.__dict__ = {k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()}
+        other.execution = Execution(backend, noise, diff_method)
+        other.shots = _check_shots(shots)
+        other.calls = torch.zeros_like(self.calls)
+        other.backend.check(other._task(self.weights.new_zeros(1, len(self.program.inputs))))
+        return other
+
+    def draw(self, output: str = "text", **options: Any) -> Any:
+        """Draw the circuit; ``output`` and options are those of `QuantumCircuit.draw`.
+
+        Raises:
+            ValueError: The layer was not made from a circuit and its program cannot be written as one.
+        """
+        circuit = self.circuit
+        if circuit is None:
+            from nisqkit.circuits.to_qiskit import circuit_of
+
+            circuit = circuit_of(self.program)
+        return circuit.draw(output, **options)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of ``repr(layer)``."""
+        parts = [
+            f"{self.program.num_qubits} qubits, {len(self.program.inputs)} inputs -> {self.num_outputs} outputs",
+            f"{len(self.program.weights)} weights",
+            f"backend={self.backend.name!r}",
+        ]
+        if self.execution.noise is not None:
+            parts.append(f"noise={self.execution.noise.name} of {self.execution.noise.date:%Y-%m-%d}")
+        if self.shots is not None:
+            parts.append(f"shots={self.shots}")
+        return ", ".join(parts)
+
+
+def _check_shots(shots: int | None) -> int | None:
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise ValueError(f"shots must be a positive integer or None for exact values, got {shots!r}")
+    return shots
+
+
+def _read(
+    circuit: Any, inputs: Any, weight_shapes: Mapping[str, tuple[int, ...]] | None
+) -> tuple[QuantumCircuit | None, Program, Observables | None]:
+    """The front ends: ``(circuit if there is one, program, measurements if it names them)``."""
+    if isinstance(circuit, QuantumCircuit):
+        return circuit, lower(circuit, inputs), None
+    if isinstance(circuit, Program):
+        if inputs is not None:
+            raise ValueError("a Program already says which parameters are inputs: leave inputs out")
+        return None, circuit, None
+    if isinstance(circuit, str):
+        from nisqkit.circuits.qasm import from_qasm3
+
+        parsed, names = from_qasm3(circuit)
+        return parsed, lower(parsed, names if inputs is None else inputs), None
+    if callable(circuit) or type(circuit).__module__.startswith("pennylane"):
+        from nisqkit.circuits.pennylane_io import read_qnode
+
+        if inputs is not None and not isinstance(inputs, int):
+            raise TypeError("for a PennyLane function, inputs is the number of features (the length of one sample)")
+        program, observables = read_qnode(circuit, num_inputs=inputs, weight_shapes=weight_shapes)
+        return None, program, observables
+    raise TypeError(
+        "circuit must be a qiskit.QuantumCircuit, OpenQASM 3 text, a Program, or a PennyLane QNode, function or tape, "
+        f"not {type(circuit).__name__}"
+    )
