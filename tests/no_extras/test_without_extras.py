@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from nisqkit.circuits import hardware_efficient
+from nisqkit.qml import QuantumLayer
+
 FOLDERS = ("cli", "qml", "compression", "hardware_backends", "noise", "circuits", "search")
 
 
@@ -48,6 +51,18 @@ def test_a_module_imports_or_says_what_to_install(name: str) -> None:
     except ImportError as error:
         if "nisqkit[" not in str(error):
             raise
+
+
+def test_a_layer_trains() -> None:
+    layer = QuantumLayer(hardware_efficient(2, 1), seed=0)
+    layer().sum().backward()
+    assert layer.weights.grad is not None
+    assert layer.weights.grad.abs().max() > 0
+
+
+def test_the_pennylane_backend_says_what_to_install() -> None:
+    with pytest.raises(ImportError, match=r"nisqkit\[pennylane\]"):
+        QuantumLayer(hardware_efficient(2, 1), backend="pennylane:default.qubit")
 
 
 def test_the_licence_is_shipped() -> None:
