@@ -1,4 +1,4 @@
-"""Circuits: from a `qiskit.QuantumCircuit` with parameters to an immutable `Program` that engines run."""
+"""Circuits: from a `qiskit.QuantumCircuit` to an immutable `Program` that engines run."""
 
 if __name__ != "nisqkit.circuits":
     raise ImportError(f"import nisqkit.circuits, not {__name__}")

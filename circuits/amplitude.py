@@ -1,7 +1,8 @@
 """Amplitude input: features as the amplitudes of the initial state.
 
-Qiskit's own ``initialize`` refuses symbols, so `AmplitudeInput` is an instruction that carries them. The engines
-load the amplitudes directly; for devices, `synthesise` writes them as RY and CX gates.
+Qiskit's own ``initialize`` refuses symbols, so `AmplitudeInput` is an instruction that carries
+them. The engines load the amplitudes directly; for devices, `synthesise` writes them as RY and CX
+gates.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.program import GateUse, Program
 
 
-class AmplitudeInput(QiskitGate):
-    """Prepare ``sum_i x_i |i> / |x|`` from ``|0...0>``; must be the first instruction on its qubits.
+class AmplitudeInput(QiskitGate):  # type: ignore[misc] # Qiskit is untyped
+    """Prepare ``sum_i x_i |i> / |x|`` from ``|0...0>``.
+
+    It must be the first instruction on its qubits.
 
     Args:
-        amplitudes: One real number, parameter or expression per basis state, at most ``2**num_qubits``; the rest
-            are zero. They are normalised when the circuit runs.
+        amplitudes: One real number, parameter or expression per basis state, at most
+            ``2**num_qubits``; the rest are zero. They are normalised when the circuit runs.
 
     Raises:
         ValueError: No amplitude at all.
@@ -44,8 +47,9 @@ class AmplitudeInput(QiskitGate):
 def rotation_angles(amplitudes: Tensor) -> Tensor:
     """RY angles of the binary tree that prepares real amplitudes.
 
-    Node ``k`` of level ``l`` splits the weight of one branch between the next qubit being 0 and 1; levels run from
-    the most significant qubit down (Mottonen et al., Quantum Inf. Comput. 5, 467, 2005).
+    Node ``k`` of level ``l`` splits the weight of one branch between the next qubit being 0 and 1;
+    levels run from the most significant qubit down (Mottonen et al., Quantum Inf. Comput. 5, 467,
+    2005).
 
     Args:
         amplitudes: Shape ``(batch, 2**n)``, normalised.
@@ -53,7 +57,7 @@ def rotation_angles(amplitudes: Tensor) -> Tensor:
     Returns:
         Shape ``(batch, 2**n - 1)``: level by level, radians.
     """
-    batch, size = amplitudes.shape
+    batch = amplitudes.shape[0]
     levels: list[Tensor] = []
     current = amplitudes
     while current.shape[1] > 1:
@@ -64,7 +68,7 @@ def rotation_angles(amplitudes: Tensor) -> Tensor:
 
 
 def _multiplexer_matrix(num_controls: int) -> Tensor:
-    """Maps the RY angle per control pattern to the angles between the CX of the Gray-code ladder."""
+    """From RY angles per control pattern to those between the CX of the Gray-code ladder."""
     size = 2**num_controls
     k = np.arange(size)
     gray = k ^ (k >> 1)
@@ -76,8 +80,8 @@ def synthesise(program: Program) -> tuple[Program, Tensor | None]:
     """The by-slots program with its amplitude input written as RY and CX gates.
 
     Returns:
-        A program over its own slots, and ``None``; or, where there was an amplitude input, the matrix that
-        `convert_angles` needs.
+        A program over its own slots, and ``None``; or, where there was an amplitude input, the
+        matrix that `convert_angles` needs.
     """
     if program.prepare is None:
         return program.by_slots, None
@@ -94,15 +98,23 @@ def synthesise(program: Program) -> tuple[Program, Tensor | None]:
             gates.append(GateUse("ry", (target,), (slot,), tags=("amplitude",)))
             slot += 1
             if level:
-                changed = step ^ (step >> 1) ^ (((step + 1) % 2**level) ^ ((step + 1) % 2**level >> 1))
-                gates.append(GateUse("cx", (controls[changed.bit_length() - 1], target), tags=("amplitude",)))
-    matrix = torch.block_diag(*blocks)
+                changed = (
+                    step ^ (step >> 1) ^ (((step + 1) % 2**level) ^ ((step + 1) % 2**level >> 1))
+                )
+                gates.append(
+                    GateUse("cx", (controls[changed.bit_length() - 1], target), tags=("amplitude",))
+                )
+    matrix: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
     angle_map = AngleMap.identity(slot)
-    return replace(program, gates=(*gates, *program.gates), angle_map=angle_map, prepare=None), matrix
+    gates += program.gates
+    return replace(program, gates=tuple(gates), angle_map=angle_map, prepare=None), matrix
 
 
 def convert_angles(program: Program, matrix: Tensor | None, angles: Tensor) -> Tensor:
-    """Angles of ``program.by_slots`` as angles of the synthesised program: ``(batch, S) -> (batch, S + 2**n - 1)``."""
+    """Angles of ``program.by_slots`` as angles of the synthesised program.
+
+    ``(batch, S) -> (batch, S + 2**n - 1)``.
+    """
     if matrix is None or program.prepare is None:
         return angles
     amplitudes = angles.new_zeros(len(angles), 2 ** len(program.prepare.qubits))

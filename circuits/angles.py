@@ -1,7 +1,7 @@
 """The angle map: from (inputs, weights) to the angle of every slot of a program.
 
-Slots that are affine in the parameters are computed together as one matrix product; the others (feature maps with
-products, sines, ...) by a torch function.
+Slots that are affine in the parameters are computed together as one matrix product; the others
+(feature maps with products, sines, ...) by a torch function.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class NonlinearMap:
         slots: The slots that the function fills.
         parameters: For each slot, the parameters (inputs first, then weights) that it depends on.
         key: What identifies the function: two maps with equal keys compute the same.
-        function: ``(inputs (..., num_inputs), weights (..., num_weights)) -> (..., len(slots))`` in torch.
+        function: ``(inputs (..., num_inputs), weights (..., num_weights)) -> (..., len(slots))`` in
+            torch.
     """
 
     slots: tuple[int, ...]
@@ -39,11 +40,13 @@ class AngleMap:
         inputs: Names of the inputs, in the order of the columns of ``x``.
         weights: Names of the weights.
         constants: The constant part of each slot; its length is the number of slots.
-        terms: Affine part as ``(slot, parameter, coefficient)``; parameters count inputs first, then weights.
+        terms: Affine part as ``(slot, parameter, coefficient)``; parameters count inputs first,
+            then weights.
         nonlinear: The slots that are not affine, if any.
 
     Example:
-        >>> twice = AngleMap(inputs=("x",), weights=("w",), constants=(0.0, 1.0), terms=((0, 0, 2.0), (1, 1, 1.0)))
+        >>> terms = ((0, 0, 2.0), (1, 1, 1.0))
+        >>> twice = AngleMap(inputs=("x",), weights=("w",), constants=(0.0, 1.0), terms=terms)
         >>> twice(torch.tensor([[0.5], [1.0]]), torch.tensor([3.0]))
         tensor([[1., 4.],
                 [2., 4.]])
@@ -73,7 +76,9 @@ class AngleMap:
         for slot, parameter, _ in self.terms:
             sets[slot].add(parameter)
         if self.nonlinear is not None:
-            for slot, parameters in zip(self.nonlinear.slots, self.nonlinear.parameters, strict=True):
+            for slot, parameters in zip(
+                self.nonlinear.slots, self.nonlinear.parameters, strict=True
+            ):
                 sets[slot].update(parameters)
         return tuple(frozenset(s) for s in sets)
 
@@ -94,10 +99,14 @@ class AngleMap:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}  # without what is cached
+        # without what is cached
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def _matrices(self, slots: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``(A_x, A_w, b)`` of some slots, transposed for ``x @ A_x``, in the dtype and on the device of ``like``."""
+        """``(A_x, A_w, b)`` of some slots, transposed for ``x @ A_x``.
+
+        In the dtype and on the device of ``like``.
+        """
         key = (slots, like.dtype, like.device)
         if (key, "x") not in self._cache:
             n, row = len(self.inputs), {slot: k for k, slot in enumerate(slots)}
@@ -111,11 +120,14 @@ class AngleMap:
         return self._cache[key, "x"], self._cache[key, "w"], self._cache[key, "b"]
 
     def split(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Angles of the shared slots ``(num_shared,)`` and of the batched ones ``(batch, num_batched)``.
+        """Angles of the shared slots and of the batched ones.
 
         Args:
             inputs: Shape ``(batch, num_inputs)``.
             weights: Shape ``(num_weights,)``.
+
+        Returns:
+            Shapes ``(num_shared,)`` and ``(batch, num_batched)``.
         """
         _, a_w, b = self._matrices(self.shared_slots, weights)
         shared = b + weights @ a_w
@@ -130,13 +142,15 @@ class AngleMap:
         return shared, batched
 
     def _fill(self, angles: Tensor, slots: tuple[int, ...], values: Tensor) -> Tensor:
-        """Add the nonlinear values (their affine part is zero) to the columns that they belong to."""
+        """Add the nonlinear values (their affine part is zero) to the columns they belong to."""
         assert self.nonlinear is not None
         position = {slot: k for k, slot in enumerate(slots)}
         pairs = [(k, position[s]) for k, s in enumerate(self.nonlinear.slots) if s in position]
         if not pairs:
             return angles
-        source, target = (torch.tensor(part, device=angles.device) for part in zip(*pairs, strict=True))
+        source, target = (
+            torch.tensor(part, device=angles.device) for part in zip(*pairs, strict=True)
+        )
         angles = angles.expand(len(values), -1) if angles.dim() == 1 else angles
         return angles.index_add(1, target, values[:, source].to(angles.dtype))
 

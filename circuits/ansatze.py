@@ -1,4 +1,7 @@
-"""Ansatze: trainable circuits. Each returns a `QuantumCircuit` whose parameters are the vector ``w``."""
+"""Ansatze: trainable circuits.
+
+Each returns a `QuantumCircuit` whose parameters are the vector ``w``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def ring(num_qubits: int) -> list[tuple[int, int]]:
 
 def _check(what: str, num_qubits: int, depth: int) -> None:
     if num_qubits < 1 or depth < 1:
-        raise ValueError(f"{what} needs at least 1 qubit and a depth of 1, got {num_qubits} and {depth}")
+        raise ValueError(
+            f"{what} needs at least 1 qubit and a depth of 1, got {num_qubits} and {depth}"
+        )
 
 
 def hardware_efficient(num_qubits: int, layers: int, *, name: str = "w") -> QuantumCircuit:
@@ -46,10 +51,10 @@ def hardware_efficient(num_qubits: int, layers: int, *, name: str = "w") -> Quan
 
 
 def strongly_entangling(num_qubits: int, layers: int, *, name: str = "w") -> QuantumCircuit:
-    """Layers of RZ RY RZ on every qubit and CX from ``q`` to ``q + r``, with the range ``r`` growing by layer.
+    """Layers of RZ RY RZ on every qubit and CX from ``q`` to ``q + r``.
 
-    Source: Schuld et al., Phys. Rev. A 101, 032308 (2020); range ``r = layer mod (n - 1) + 1``.
-    ``3 * num_qubits * layers`` weights.
+    The range grows by layer: ``r = layer mod (n - 1) + 1``. Source: Schuld et al., Phys. Rev. A
+    101, 032308 (2020). ``3 * num_qubits * layers`` weights.
 
     Example:
         >>> sorted(strongly_entangling(3, layers=2).count_ops().items())
@@ -70,15 +75,18 @@ def strongly_entangling(num_qubits: int, layers: int, *, name: str = "w") -> Qua
     return circuit
 
 
-def u3_cu3(num_qubits: int, blocks: int, *, name: str = "w", entangle: bool = True) -> QuantumCircuit:
+def u3_cu3(
+    num_qubits: int, blocks: int, *, name: str = "w", entangle: bool = True
+) -> QuantumCircuit:
     """Blocks of U3 on every qubit and a ring of CU3: QuantumNAS's first design space.
 
-    Source: Wang et al., QuantumNAS, HPCA 2022 (arXiv:2107.10845). ``6 * num_qubits * blocks`` weights for three
-    qubits or more.
+    Source: Wang et al., QuantumNAS, HPCA 2022 (arXiv:2107.10845). ``6 * num_qubits * blocks``
+    weights for three qubits or more.
 
     Args:
         num_qubits: Number of qubits.
         blocks: Number of blocks (two layers each).
+        name: Name of the parameter vector.
         entangle: ``False`` leaves the CU3 ring out: the entanglement-free circuit to compare with.
 
     Example:
@@ -98,10 +106,12 @@ def u3_cu3(num_qubits: int, blocks: int, *, name: str = "w", entangle: bool = Tr
 
 
 def mirrored(ansatz: QuantumCircuit) -> QuantumCircuit:
-    """The ansatz followed by its inverse with weights of its own, which the ``"identity-block"`` initialiser pairs up.
+    """The ansatz followed by its inverse with weights of its own.
 
-    With equal weights in both halves the block is the identity, so that training starts away from barren plateaus
-    (Grant et al., Quantum 3, 214, 2019). The second half's parameters are called ``<name>_mirror``.
+    The ``"identity-block"`` initialiser pairs the two halves' weights up.
+    With equal weights in both halves the block is the identity, so that training starts away from
+    barren plateaus (Grant et al., Quantum 3, 214, 2019). The second half's parameters are called
+    ``<name>_mirror``.
 
     Raises:
         ValueError: The ansatz has parameters that are not elements of vectors.
@@ -115,7 +125,10 @@ def mirrored(ansatz: QuantumCircuit) -> QuantumCircuit:
     for p in ansatz.parameters:
         vector = getattr(p, "vector", None)
         if vector is None:
-            raise ValueError(f"mirrored needs parameters in ParameterVectors, but {p.name!r} is a single parameter")
+            raise ValueError(
+                "mirrored needs parameters in ParameterVectors, "
+                f"but {p.name!r} is a single parameter"
+            )
         vectors[vector.name] = vector
     twins = {v.name: ParameterVector(f"{v.name}_mirror", len(v)) for v in vectors.values()}
     swap = {p: twins[p.vector.name][p.index] for p in ansatz.parameters}

@@ -1,4 +1,7 @@
-"""Encoders: circuits that load features. Each returns a `QuantumCircuit` whose parameters are the vector ``x``."""
+"""Encoders: circuits that load features.
+
+Each returns a `QuantumCircuit` whose parameters are the vector ``x``.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,42 @@ LAYERED = {
     "10_ryzx": (4, "ry rz rx", 10),
     "4_ry": (4, "ry", 4),
 }
-"""Encoders by name: qubits, rotations of the successive layers, features (Wang et al., QuantumNAS, HPCA 2022)."""
+"""Encoders by name: qubits, rotations of the successive layers, features.
+
+Source: Wang et al., QuantumNAS, HPCA 2022.
+"""
 
 
-def angle(num_qubits: int, num_features: int | None = None, *, gates: str = "ry", name: str = "x") -> QuantumCircuit:
-    """Angle encoding: feature ``i`` is the angle (radians) of one rotation on qubit ``i mod num_qubits``.
+def angle(
+    num_qubits: int, num_features: int | None = None, *, gates: str = "ry", name: str = "x"
+) -> QuantumCircuit:
+    """Angle encoding: each feature is the angle (radians) of one rotation.
+
+    Feature ``i`` acts on qubit ``i mod num_qubits``.
 
     Args:
         num_qubits: Number of qubits.
         num_features: Number of features; default one per qubit.
-        gates: The rotation of each successive layer, such as ``"ry rz rx"``, repeated as often as needed.
+        gates: The rotation of each successive layer, such as ``"ry rz rx"``, repeated as often as
+            needed.
+        name: Name of the parameter vector.
 
     Raises:
         ValueError: No qubits or features, or a gate that is not a rotation.
 
     Example:
-        >>> print(angle(2, 3, gates="ry rz").draw("text"))
+        >>> print(angle(2, 4, gates="ry rz").draw("text"))
              ┌──────────┐┌──────────┐
         q_0: ┤ Ry(x[0]) ├┤ Rz(x[2]) ├
-             ├──────────┤└──────────┘
-        q_1: ┤ Ry(x[1]) ├────────────
-             └──────────┘            
+             ├──────────┤├──────────┤
+        q_1: ┤ Ry(x[1]) ├┤ Rz(x[3]) ├
+             └──────────┘└──────────┘
     """
     count = num_qubits if num_features is None else num_features
     if num_qubits < 1 or count < 1:
-        raise ValueError(f"an encoder needs at least 1 qubit and 1 feature, got {num_qubits} and {count}")
+        raise ValueError(
+            f"an encoder needs at least 1 qubit and 1 feature, got {num_qubits} and {count}"
+        )
     layers = gates.split()
     for g in layers:
         if g not in ("rx", "ry", "rz", "p"):
@@ -71,8 +85,9 @@ def encoder(kind: str, name: str = "x") -> QuantumCircuit:
 
 
 def zz_feature_map(num_qubits: int, reps: int = 2, *, name: str = "x") -> QuantumCircuit:
-    """The ZZ feature map: ``H``, ``P(2 x_i)``, and for each pair ``CX P(2 (pi - x_i)(pi - x_j)) CX``, repeated.
+    """The ZZ feature map.
 
+    ``H``, ``P(2 x_i)``, and for each pair ``CX P(2 (pi - x_i)(pi - x_j)) CX``, repeated.
     Source: Havlicek et al., Nature 567, 209 (2019); all pairs entangled.
 
     Example:
@@ -80,7 +95,9 @@ def zz_feature_map(num_qubits: int, reps: int = 2, *, name: str = "x") -> Quantu
         6
     """
     if num_qubits < 1 or reps < 1:
-        raise ValueError(f"zz_feature_map needs at least 1 qubit and 1 repetition, got {num_qubits} and {reps}")
+        raise ValueError(
+            f"zz_feature_map needs at least 1 qubit and 1 repetition, got {num_qubits} and {reps}"
+        )
     circuit, x = QuantumCircuit(num_qubits), ParameterVector(name, num_qubits)
     for _ in range(reps):
         for q in range(num_qubits):
@@ -95,10 +112,11 @@ def zz_feature_map(num_qubits: int, reps: int = 2, *, name: str = "x") -> Quantu
 
 
 def amplitude(num_features: int, *, name: str = "x") -> QuantumCircuit:
-    """Amplitude encoding: features are the amplitudes of the initial state, normalised; missing ones are zero.
+    """Amplitude encoding: features are the amplitudes of the initial state, normalised.
 
-    Feature ``i`` is the amplitude of basis state ``i`` (qubit 0 least significant) of ``ceil(log2(num_features))``
-    qubits. Real amplitudes; a sample of zeros is an error.
+    Feature ``i`` is the amplitude of basis state ``i`` (qubit 0 least significant) of
+    ``ceil(log2(num_features))`` qubits; missing ones are zero. Real amplitudes; a sample of zeros
+    is an error.
 
     Example:
         >>> amplitude(16).num_qubits

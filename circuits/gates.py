@@ -1,14 +1,16 @@
 """The gate table: every gate that the engines know is one record of data.
 
 A gate is a product of *factors*, applied in the order listed. A factor is either a fixed unitary or
-``exp(i * angle * G)`` with a Hermitian generator ``G`` whose eigenvalues lie in ``{0, +s, -s}``, so that
+``exp(i * angle * G)`` with a Hermitian generator ``G`` whose eigenvalues lie in ``{0, +s, -s}``, so
+that
 
     exp(i a G) = (I - G^2/s^2) + cos(s a) G^2/s^2 + i sin(s a) G/s
 
 Matrix, derivative and parameter-shift rule all follow from the factors; nothing is written twice.
 
-Conventions: angles in radians; matrices in Qiskit's bit order (for a gate on qubits ``(a, b)`` the row index
-is ``2 * bit_b + bit_a``). The definitions are those of Qiskit's circuit library, OpenQASM 3's ``stdgates.inc``.
+Conventions: angles in radians; matrices in Qiskit's bit order (for a gate on qubits ``(a, b)`` the
+row index is ``2 * bit_b + bit_a``). The definitions are those of Qiskit's circuit library, OpenQASM
+3's ``stdgates.inc``.
 """
 
 from __future__ import annotations
@@ -25,21 +27,23 @@ from nisqkit.circuits.names import unknown
 
 ComplexArray = NDArray[np.complex128]
 
-_I = np.eye(2, dtype=complex)
-_X = np.array([[0, 1], [1, 0]], dtype=complex)
-_Y = np.array([[0, -1j], [1j, 0]], dtype=complex)
-_Z = np.diag([1.0, -1.0]).astype(complex)
-_H = (_X + _Z) / np.sqrt(2)
-_S = np.diag([1, 1j])
-_T = np.diag([1, np.exp(0.25j * np.pi)])
-_SX = 0.5 * np.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]])
-_ONE = np.diag([0.0, 1.0]).astype(complex)
-_ZERO = np.diag([1.0, 0.0]).astype(complex)
+_I: ComplexArray = np.eye(2, dtype=complex)
+_X: ComplexArray = np.array([[0, 1], [1, 0]], dtype=complex)
+_Y: ComplexArray = np.array([[0, -1j], [1j, 0]], dtype=complex)
+_Z: ComplexArray = np.diag([1.0, -1.0]).astype(complex)
+_H: ComplexArray = (_X + _Z) / np.sqrt(2)
+_S: ComplexArray = np.diag([1, 1j])
+_T: ComplexArray = np.diag([1, np.exp(0.25j * np.pi)])
+_SX: ComplexArray = np.array([[0.5 + 0.5j, 0.5 - 0.5j], [0.5 - 0.5j, 0.5 + 0.5j]])
+_ONE: ComplexArray = np.diag([0.0, 1.0]).astype(complex)
+_ZERO: ComplexArray = np.diag([1.0, 0.0]).astype(complex)
 
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """One factor of a gate: a fixed unitary (``param is None``) or ``exp(i * angles[param] * matrix)``.
+    """One factor of a gate.
+
+    A fixed unitary (``param is None``) or ``exp(i * angles[param] * matrix)``.
 
     Attributes:
         matrix: The fixed unitary, or the Hermitian generator ``G``; shape ``(2**k, 2**k)``.
@@ -79,8 +83,8 @@ class Gate:
                 [0, 0, 1, 0],
                 [0, 1, 0, 0]], dtype=torch.int32)
         >>> shifts, coefficients = gate("ry").shift_rule(0)
-        >>> shifts / torch.pi, coefficients
-        (tensor([0.5000, 1.5000], dtype=torch.float64), tensor([ 0.5000, -0.5000], dtype=torch.float64))
+        >>> (shifts / torch.pi).tolist(), coefficients
+        ([0.5, 1.5], tensor([ 0.5000, -0.5000], dtype=torch.float64))
     """
 
     name: str
@@ -99,7 +103,9 @@ class Gate:
         """
         dtype = torch.complex128 if angles.dtype == torch.float64 else torch.complex64
         dim = 2**self.num_qubits
-        result = torch.eye(dim, dtype=dtype, device=angles.device).expand(*angles.shape[:-1], dim, dim)
+        result = torch.eye(dim, dtype=dtype, device=angles.device).expand(
+            *angles.shape[:-1], dim, dim
+        )
         for factor in self.factors:
             c0, c1, c2 = (torch.as_tensor(c).to(angles.device, dtype) for c in factor.expansion)
             if factor.param is None:
@@ -112,7 +118,10 @@ class Gate:
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, int], ...]:
-        """Per angle ``(base, R)``: expectation values are trigonometric polynomials in ``base * angle`` of degree R."""
+        """``(base, R)`` of each angle.
+
+        Expectation values are trigonometric polynomials in ``base * angle`` of degree ``R``.
+        """
         rules = []
         for param in range(self.num_params):
             sums = {0.0}
@@ -127,10 +136,11 @@ class Gate:
         return tuple(rules)
 
     def shift_rule(self, param: int) -> tuple[Tensor, Tensor]:
-        """The parameter-shift rule of one angle: ``df/da = sum_m coefficient[m] * f(a + shift[m])``.
+        """The parameter-shift rule of one angle.
 
-        Exact for expectation values: two terms for Pauli rotations, four for controlled ones, ``2 R`` for ``R``
-        equidistant frequencies (Wierichs et al., Quantum 6, 677, 2022, equation 24).
+        ``df/da = sum_m coefficient[m] * f(a + shift[m])``, exact for expectation values: two terms
+        for Pauli rotations, four for controlled ones, ``2 R`` for ``R`` equidistant frequencies
+        (Wierichs et al., Quantum 6, 677, 2022, equation 24).
 
         Returns:
             ``(shifts, coefficients)``, each of shape ``(2 R,)``, float64.
@@ -142,13 +152,18 @@ class Gate:
         return shifts / base, base * coefficients
 
 
+def _kron(high: ComplexArray, low: ComplexArray) -> ComplexArray:
+    """The Kronecker product, whose type NumPy does not know to be that of its factors."""
+    return np.asarray(np.kron(high, low), dtype=np.complex128)
+
+
 def _controlled(matrix: ComplexArray) -> ComplexArray:
     """A unitary on qubit 1, controlled by qubit 0."""
-    return np.kron(_I, _ZERO) + np.kron(matrix, _ONE)
+    return _kron(_I, _ZERO) + _kron(matrix, _ONE)
 
 
 def _controlled_generator(matrix: ComplexArray) -> ComplexArray:
-    return np.kron(matrix, _ONE)
+    return _kron(matrix, _ONE)
 
 
 def _fixed(name: str, matrix: ComplexArray) -> Gate:
@@ -166,7 +181,7 @@ def _build() -> dict[str, Gate]:
     swap = np.eye(4, dtype=complex)[[0, 2, 1, 3]]
     cx = _controlled(_X)
     iswap = np.diag([1, 0, 0, 1]).astype(complex) + 1j * np.diag([0, 1, 1, 0]) @ swap
-    ecr = (np.kron(_I, _X) - np.kron(_X, _Y)) / np.sqrt(2)
+    ecr = (_kron(_I, _X) - _kron(_X, _Y)) / np.sqrt(2)
     flip = np.zeros((4, 4), dtype=complex)
     flip[1, 2] = flip[2, 1] = -0.5
     pair = np.zeros((4, 4), dtype=complex)
@@ -175,7 +190,18 @@ def _build() -> dict[str, Gate]:
     turn_pair = np.diag([-0.5, 0, 0, 0.5]).astype(complex)
     c_ry, c_p = _controlled_generator(ry), _controlled_generator(_ONE)
     gates = [
-        *(_fixed(n, m) for n, m in (("id", _I), ("x", _X), ("y", _Y), ("z", _Z), ("h", _H), ("s", _S), ("t", _T))),
+        *(
+            _fixed(n, m)
+            for n, m in (
+                ("id", _I),
+                ("x", _X),
+                ("y", _Y),
+                ("z", _Z),
+                ("h", _H),
+                ("s", _S),
+                ("t", _T),
+            )
+        ),
         _fixed("sdg", _S.conj().T),
         _fixed("tdg", _T.conj().T),
         _fixed("sx", _SX),
@@ -206,11 +232,16 @@ def _build() -> dict[str, Gate]:
         _rotation("cp", c_p),
         _rotation("cu1", c_p),
         Gate("cu3", 2, 3, (Factor(c_p, 2), Factor(c_ry, 0), Factor(c_p, 1))),
-        Gate("cu", 2, 4, (Factor(c_p, 2), Factor(c_ry, 0), Factor(c_p, 1), Factor(np.kron(_I, _ONE), 3))),
-        _rotation("rxx", -np.kron(_X, _X) / 2),
-        _rotation("ryy", -np.kron(_Y, _Y) / 2),
-        _rotation("rzz", -np.kron(_Z, _Z) / 2),
-        _rotation("rzx", -np.kron(_X, _Z) / 2),
+        Gate(
+            "cu",
+            2,
+            4,
+            (Factor(c_p, 2), Factor(c_ry, 0), Factor(c_p, 1), Factor(_kron(_I, _ONE), 3)),
+        ),
+        _rotation("rxx", -_kron(_X, _X) / 2),
+        _rotation("ryy", -_kron(_Y, _Y) / 2),
+        _rotation("rzz", -_kron(_Z, _Z) / 2),
+        _rotation("rzx", -_kron(_X, _Z) / 2),
         Gate("xx_plus_yy", 2, 2, (Factor(-turn_flip, 1), Factor(flip, 0), Factor(turn_flip, 1))),
         Gate("xx_minus_yy", 2, 2, (Factor(-turn_pair, 1), Factor(pair, 0), Factor(turn_pair, 1))),
     ]
@@ -218,7 +249,10 @@ def _build() -> dict[str, Gate]:
 
 
 GATES: dict[str, Gate] = _build()
-"""Every parameterised or fixed gate by its Qiskit name. ``"unitary"`` (a fixed matrix) is made by `gate`."""
+"""Every parameterised or fixed gate by its Qiskit name.
+
+``"unitary"`` (a fixed matrix) is made by `gate`.
+"""
 
 
 @lru_cache(maxsize=4096)

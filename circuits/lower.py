@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import sympy
@@ -11,8 +11,14 @@ import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector, ParameterVectorElement
 from qiskit.circuit.controlflow import ControlFlowOp
-from qiskit.circuit.library import get_standard_gate_name_mapping
-from qiskit.circuit.library import U1Gate, U2Gate, U3Gate, CU1Gate, CU3Gate
+from qiskit.circuit.library import (
+    CU1Gate,
+    CU3Gate,
+    U1Gate,
+    U2Gate,
+    U3Gate,
+    get_standard_gate_name_mapping,
+)
 from torch import Tensor
 
 from nisqkit.circuits.amplitude import AmplitudeInput
@@ -21,8 +27,13 @@ from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.names import natural_key, unknown
 from nisqkit.circuits.program import GateUse, Prepare, Program
 
-InputsLike = ParameterVector | Parameter | str | Sequence[Parameter | ParameterVector | str] | None
-"""What may be given as ``inputs=``: a vector, parameters, or their names (a vector's name means all its elements)."""
+InputsLike: TypeAlias = (
+    ParameterVector | Parameter | str | Sequence[Parameter | ParameterVector | str] | None
+)
+"""What may be given as ``inputs=``: a vector, parameters, or their names.
+
+A vector's name means all its elements.
+"""
 
 _LEGACY = {"u1": U1Gate, "u2": U2Gate, "u3": U3Gate, "cu1": CU1Gate, "cu3": CU3Gate}
 _CLASSES: dict[str, Any] = {
@@ -30,18 +41,25 @@ _CLASSES: dict[str, Any] = {
 }
 
 
+def gate_class(name: str) -> Any:
+    """Qiskit's class of a gate of the table."""
+    return _CLASSES[name]
+
+
 def lower(circuit: QuantumCircuit, inputs: InputsLike = None) -> Program:
-    """Lower a circuit: native gates become records, every other gate is decomposed by its Qiskit definition.
+    """Lower a circuit to a program.
+
+    Native gates become records; every other gate is decomposed by its Qiskit definition.
 
     Args:
-        circuit: Any circuit of unitary gates with free parameters; measurements at its end are dropped, barriers too.
-            Angles may be any real expression of the parameters.
-        inputs: Which parameters are inputs, in the order of the columns of ``x``. All others are weights, in natural
-            order (``w[2]`` before ``w[10]``).
+        circuit: Any circuit of unitary gates with free parameters; measurements at its end are
+            dropped, barriers too. Angles may be any real expression of the parameters.
+        inputs: Which parameters are inputs, in the order of the columns of ``x``. All others are
+            weights, in natural order (``w[2]`` before ``w[10]``).
 
     Raises:
-        ValueError: Unknown, repeated or missing parameters, or an instruction that cannot be differentiated
-            (measurement in the middle, reset, control flow, an opaque gate).
+        ValueError: Unknown, repeated or missing parameters, or an instruction that cannot be
+            differentiated (measurement in the middle, reset, control flow, an opaque gate).
         TypeError: ``circuit`` or ``inputs`` of another type.
 
     Example:
@@ -57,7 +75,9 @@ def lower(circuit: QuantumCircuit, inputs: InputsLike = None) -> Program:
         raise TypeError(f"lower takes a qiskit.QuantumCircuit, not {type(circuit).__name__}")
     input_parameters = resolve_inputs(circuit, inputs)
     chosen = set(input_parameters)
-    weight_parameters = sorted((p for p in circuit.parameters if p not in chosen), key=_parameter_key)
+    weight_parameters = sorted(
+        (p for p in circuit.parameters if p not in chosen), key=_parameter_key
+    )
     lowering = _Lowering(circuit, [*input_parameters, *weight_parameters])
     lowering.run()
     nonlinear = lowering.nonlinear_map(len(input_parameters))
@@ -71,7 +91,10 @@ def lower(circuit: QuantumCircuit, inputs: InputsLike = None) -> Program:
     if lowering.prepare is not None:
         batched = set(lowering.prepare.slots) & set(angle_map.batched_slots)
         if batched and len(batched) < len(lowering.prepare.slots):
-            raise ValueError("the amplitudes of an AmplitudeInput must all be inputs or all be weights, not a mixture")
+            raise ValueError(
+                "the amplitudes of an AmplitudeInput must all be inputs or all be weights, "
+                "not a mixture"
+            )
     return Program(circuit.num_qubits, tuple(lowering.gates), angle_map, lowering.prepare)
 
 
@@ -79,12 +102,17 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
     """The input parameters of a circuit in the order of the columns of ``x``; see `lower`."""
     if inputs is None:
         return []
-    given: Iterable[object] = [inputs] if isinstance(inputs, (str, Parameter, ParameterVector)) else inputs
+    given: list[Any] = (
+        [inputs] if isinstance(inputs, (str, Parameter, ParameterVector)) else list(inputs)
+    )
     by_name = {p.name: p for p in circuit.parameters}
     vectors: dict[str, ParameterVector] = {
         p.vector.name: p.vector for p in circuit.parameters if isinstance(p, ParameterVectorElement)
     }
-    known = {*vectors, *(name for name, p in by_name.items() if not isinstance(p, ParameterVectorElement))}
+    known = {
+        *vectors,
+        *(name for name, p in by_name.items() if not isinstance(p, ParameterVectorElement)),
+    }
     result: list[Parameter] = []
     for item in given:
         if isinstance(item, ParameterVector):
@@ -100,11 +128,14 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
             result.append(by_name[name])
         else:
             raise TypeError(
-                f"inputs takes a ParameterVector, Parameters or their names, not {type(item).__name__}"
+                "inputs takes a ParameterVector, Parameters or their names, "
+                f"not {type(item).__name__}"
             )
     repeated = {p.name for k, p in enumerate(result) if p in result[:k]}
     if repeated:
-        raise ValueError(f"inputs lists {', '.join(sorted(repeated))} more than once; list each input once")
+        raise ValueError(
+            f"inputs lists {', '.join(sorted(repeated))} more than once; list each input once"
+        )
     return result
 
 
@@ -141,21 +172,24 @@ class _Lowering:
             for q in qubits:
                 if q in self.measured:
                     raise ValueError(
-                        f"instruction {operation.name!r} acts on qubit {q} after its measurement: a circuit with "
-                        "mid-circuit measurement cannot be differentiated; measure at the end only"
+                        f"instruction {operation.name!r} acts on qubit {q} after its measurement: "
+                        "a circuit with mid-circuit measurement cannot be differentiated; "
+                        "measure at the end only"
                     )
             label = getattr(operation, "label", None)
             self.add(operation, qubits, group, (label,) if label else ())
 
-    def add(self, operation: Any, qubits: tuple[int, ...], group: int, tags: tuple[str, ...]) -> None:
+    def add(
+        self, operation: Any, qubits: tuple[int, ...], group: int, tags: tuple[str, ...]
+    ) -> None:
         name = operation.name
         if isinstance(operation, AmplitudeInput):
             self.add_prepare(operation, qubits)
         elif isinstance(operation, ControlFlowOp) or name in ("reset", "measure", "delay", "store"):
             what = "control flow" if isinstance(operation, ControlFlowOp) else f"{name!r}"
             raise ValueError(
-                f"{what} at instruction {group} cannot be differentiated: a circuit for a QuantumLayer holds unitary "
-                "gates, with measurements only at its end"
+                f"{what} at instruction {group} cannot be differentiated: a circuit for a "
+                "QuantumLayer holds unitary gates, with measurements only at its end"
             )
         elif name in GATES and operation.base_class is _CLASSES[name]:
             slots = tuple(self.slot(p) for p in operation.params)
@@ -167,36 +201,48 @@ class _Lowering:
             definition = operation.definition
             if definition is None:
                 raise ValueError(
-                    f"gate {name!r} at instruction {group} is opaque: it is not in the gate table and has no "
-                    "definition to decompose; give it a definition or use gates of Qiskit's circuit library"
+                    f"gate {name!r} at instruction {group} is opaque: it is not in the gate table "
+                    "and has no definition to decompose; give it a definition or use gates of "
+                    "Qiskit's circuit library"
                 )
             inner = {qubit: qubits[k] for k, qubit in enumerate(definition.qubits)}
             for instruction in definition.data:
-                self.add(instruction.operation, tuple(inner[q] for q in instruction.qubits), group, tags)
+                self.add(
+                    instruction.operation, tuple(inner[q] for q in instruction.qubits), group, tags
+                )
 
     def add_prepare(self, operation: AmplitudeInput, qubits: tuple[int, ...]) -> None:
         used = {q for g in self.gates for q in g.qubits}
         if self.prepare is not None or used & set(qubits):
             raise ValueError(
-                "AmplitudeInput prepares the initial state: it must come once, and before every gate on its qubits"
+                "AmplitudeInput prepares the initial state: it must come once, "
+                "and before every gate on its qubits"
             )
         self.prepare = Prepare(qubits, tuple(self.slot(p) for p in operation.params))
 
-    def slot(self, value: ParameterExpression | float) -> int:
-        """A new slot for one angle."""
+    def slot(self, value: Any) -> int:
+        """A new slot for one angle, a number or a `ParameterExpression`."""
         slot = len(self.constants)
         self.constants.append(0.0)
         if not isinstance(value, ParameterExpression) or not value.parameters:
-            number = complex(cast(complex, value))
+            number = complex(value)
             if abs(number.imag) > 1e-12 or not np.isfinite(number.real):
                 raise ValueError(f"angle {value} is not a finite real number")
             self.constants[slot] = number.real
             return slot
         missing = [p.name for p in value.parameters if p not in self.position]
         if missing:
-            raise ValueError(f"parameter {missing[0]!r} occurs in a gate's definition but not in the circuit's parameters")
-        slopes = {p: value.gradient(p) for p in value.parameters}
-        if any(isinstance(s, ParameterExpression) and s.parameters for s in slopes.values()):
+            raise ValueError(
+                f"parameter {missing[0]!r} occurs in a gate's definition "
+                "but not in the circuit's parameters"
+            )
+        try:
+            slopes = {p: value.gradient(p) for p in value.parameters}
+        except RuntimeError:  # Qiskit cannot differentiate sign(); torch can
+            slopes = None
+        if slopes is None or any(
+            isinstance(s, ParameterExpression) and s.parameters for s in slopes.values()
+        ):
             self.nonlinear.append((slot, value))
             return slot
         for p, slope in sorted(slopes.items(), key=lambda item: self.position[item[0]]):
@@ -209,14 +255,17 @@ class _Lowering:
             return None
         slots = tuple(slot for slot, _ in self.nonlinear)
         used = tuple(
-            tuple(sorted(self.position[p] for p in expression.parameters)) for _, expression in self.nonlinear
+            tuple(sorted(self.position[p] for p in expression.parameters))
+            for _, expression in self.nonlinear
         )
         symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(len(self.parameters))]
         rename = {p.name: s for p, s in zip(self.parameters, symbols, strict=True)}
         formulas = []
         for _, expression in self.nonlinear:
             formula = sympy.sympify(expression.sympify())
-            formulas.append(formula.subs({s: rename[s.name] for s in formula.free_symbols}, simultaneous=True))
+            formulas.append(
+                formula.subs({s: rename[s.name] for s in formula.free_symbols}, simultaneous=True)
+            )
         key = f"{num_inputs}: " + "; ".join(sympy.srepr(f) for f in formulas)
         return NonlinearMap(slots, used, key, Formulas(tuple(formulas), len(self.parameters)))
 
@@ -231,9 +280,17 @@ class Formulas:
     def _compile(self) -> None:
         names = ("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh")
         table: dict[str, Any] = {name: getattr(torch, name) for name in names}
-        table |= {"asin": torch.arcsin, "acos": torch.arccos, "atan": torch.arctan, "Abs": torch.abs, "sign": torch.sign}
+        table |= {
+            "asin": torch.arcsin,
+            "acos": torch.arccos,
+            "atan": torch.arctan,
+            "Abs": torch.abs,
+            "sign": torch.sign,
+        }
         symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(self.num_parameters)]
-        self._function = sympy.lambdify(symbols, list(self.formulas), modules=[table, "math"], cse=True)
+        self._function = sympy.lambdify(
+            symbols, list(self.formulas), modules=[table, "math"], cse=True
+        )
 
     def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """``(..., num_inputs), (..., num_weights) -> (..., number of formulas)``."""

@@ -1,4 +1,7 @@
-"""Order and lookup of names: natural order (``w2`` before ``w10``) and the nearest match for an error message."""
+"""Order and lookup of names.
+
+Natural order (``w2`` before ``w10``), and the nearest match for an error message.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,21 @@
-"""What is measured at the end of a circuit: expectation values of Pauli sums, or all probabilities."""
+"""What is measured at a circuit's end: expectation values of Pauli sums, or all probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
-ObservableLike = str | Pauli | SparsePauliOp
-"""A Pauli string such as ``"IZ"`` (read right to left: Z on qubit 0), a Qiskit `Pauli` or a `SparsePauliOp`."""
+ObservableLike: TypeAlias = str | Pauli | SparsePauliOp
+"""A Pauli string, a Qiskit `Pauli` or a `SparsePauliOp`.
+
+A string such as ``"IZ"`` is read right to left: Z on qubit 0.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,9 @@ class Observables:
 
     Attributes:
         num_qubits: Width of the circuit.
-        sums: One tuple of ``(Pauli string, coefficient)`` per output, or ``None`` for all ``2**num_qubits``
-            probabilities (column ``i`` is basis state ``i``, qubit 0 the least significant bit).
+        sums: One tuple of ``(Pauli string, coefficient)`` per output, or ``None`` for all
+            ``2**num_qubits`` probabilities (column ``i`` is basis state ``i``, qubit 0 the least
+            significant bit).
 
     Example:
         >>> Observables.parse(["ZI", SparsePauliOp(["XX", "IZ"], [0.5, 2.0])], num_qubits=2).sums
@@ -34,11 +39,18 @@ class Observables:
     sums: tuple[tuple[tuple[str, float], ...], ...] | None
 
     @classmethod
-    def parse(cls, given: Sequence[ObservableLike] | ObservableLike | None, num_qubits: int) -> Observables:
-        """Read the user's ``observables=``: ``None`` (Z on each qubit), ``"probs"``, one observable or a list.
+    def parse(
+        cls, given: Sequence[ObservableLike] | ObservableLike | None, num_qubits: int
+    ) -> Observables:
+        """Read the user's ``observables=``.
+
+        Args:
+            given: ``None`` (Z on each qubit), ``"probs"``, one observable or a list.
+            num_qubits: Width of the circuit.
 
         Raises:
-            ValueError: Wrong width, an empty list, a bad Pauli string, or an observable that is not Hermitian.
+            ValueError: Wrong width, an empty list, a bad Pauli string, or an observable that is not
+                Hermitian.
             TypeError: Something that is not an observable.
         """
         if given is None:
@@ -63,7 +75,10 @@ class Observables:
 
     @cached_property
     def coefficients(self) -> NDArray[np.float64]:
-        """``(num_outputs, len(strings))``: the outputs are ``coefficients @ expectations of strings``."""
+        """What each string adds to each output, shape ``(num_outputs, len(strings))``.
+
+        The outputs are ``coefficients @ expectations of strings``.
+        """
         matrix = np.zeros((self.num_outputs, len(self.strings)))
         for k, terms in enumerate(self.sums or ()):
             for string, coefficient in terms:
@@ -72,15 +87,18 @@ class Observables:
 
     @cached_property
     def groups(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Strings that one measurement serves: ``(basis per qubit, indices into strings)``, greedy qubit-wise.
+        """Strings that one measurement serves: ``(basis per qubit, indices into strings)``.
 
-        All strings of a group read the same bitstrings, as on a device.
+        Grouped greedily and qubit-wise. All strings of a group read the same bitstrings, as on a
+        device.
         """
         groups: list[tuple[str, list[int]]] = []
         for index, string in enumerate(self.strings):
             for k, (basis, members) in enumerate(groups):
                 if all(a == b or "I" in (a, b) for a, b in zip(basis, string, strict=True)):
-                    merged = "".join(b if a == "I" else a for a, b in zip(basis, string, strict=True))
+                    merged = "".join(
+                        b if a == "I" else a for a, b in zip(basis, string, strict=True)
+                    )
                     groups[k] = (merged, [*members, index])
                     break
             else:
@@ -91,21 +109,26 @@ class Observables:
 def _parse_sum(item: ObservableLike, num_qubits: int) -> tuple[tuple[str, float], ...]:
     if isinstance(item, str):
         if not item or set(item) - set("IXYZ"):
-            raise ValueError(f"observable {item!r} is not a Pauli string: use the letters I, X, Y, Z, or 'probs'")
+            raise ValueError(
+                f"observable {item!r} is not a Pauli string: use the letters I, X, Y, Z, or 'probs'"
+            )
         terms = [(item, 1.0 + 0j)]
     elif isinstance(item, (Pauli, SparsePauliOp)):
         terms = [(s, complex(c)) for s, c in SparsePauliOp(item).simplify().to_list()]
     else:
         raise TypeError(
-            f"an observable is a Pauli string, a Pauli or a SparsePauliOp, not {type(item).__name__}"
+            "an observable is a Pauli string, a Pauli or a SparsePauliOp, "
+            f"not {type(item).__name__}"
         )
     for string, coefficient in terms:
         if len(string) != num_qubits:
             raise ValueError(
-                f"observable {string!r} acts on {len(string)} qubits, but the circuit has {num_qubits}"
+                f"observable {string!r} acts on {len(string)} qubits, "
+                f"but the circuit has {num_qubits}"
             )
         if abs(coefficient.imag) > 1e-12 * max(1.0, abs(coefficient)):
             raise ValueError(
-                f"observable is not Hermitian: {string!r} has the coefficient {coefficient}; coefficients must be real"
+                f"observable is not Hermitian: {string!r} has the coefficient {coefficient}; "
+                "coefficients must be real"
             )
     return tuple((s, c.real) for s, c in terms)

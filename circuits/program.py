@@ -40,7 +40,10 @@ class GateUse:
 
 @dataclass(frozen=True)
 class Prepare:
-    """The initial state: slot ``slots[i]`` is the real amplitude of basis state ``i`` of ``qubits``; the rest are zero."""
+    """The initial state.
+
+    Slot ``slots[i]`` is the real amplitude of basis state ``i`` of ``qubits``; the rest are zero.
+    """
 
     qubits: tuple[int, ...]
     slots: tuple[int, ...]
@@ -48,8 +51,9 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Program:
-    """A structure (gates on qubits, with angle slots) and an angle map from (inputs, weights) to the slots.
+    """A structure (gates on qubits, with angle slots) and an angle map.
 
+    The angle map takes (inputs, weights) to the slots.
     Hashable, so it can be a cache's key. Qubit 0 is the least significant bit.
 
     Example:
@@ -75,7 +79,8 @@ class Program:
         return hash((self.num_qubits, self.gates, self.angle_map, self.prepare))
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}  # without what is cached
+        # without what is cached
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def __repr__(self) -> str:
         prepare = f"amplitudes on {len(self.prepare.qubits)} qubits, " if self.prepare else ""
@@ -96,7 +101,10 @@ class Program:
 
     @cached_property
     def by_slots(self) -> Program:
-        """The same structure with the angles themselves as inputs: what shifted copies and exports are made of."""
+        """The same structure with the angles themselves as inputs.
+
+        It is what shifted copies and exports are made of.
+        """
         return replace(self, angle_map=AngleMap.identity(self.angle_map.num_slots))
 
     def split_angles(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +144,7 @@ def _normalise(angles: Tensor, slots: tuple[int, ...], columns: tuple[int, ...])
     zero = torch.nonzero(norms[:, 0] == 0)
     if len(zero):
         raise ValueError(
-            f"amplitude input: all amplitudes of sample {int(zero[0])} are zero, so it is not a quantum state; "
-            "give at least one non-zero feature"
+            f"amplitude input: all amplitudes of sample {int(zero[0])} are zero, so it is not a "
+            "quantum state; give at least one non-zero feature"
         )
     return angles.index_copy(1, where, amplitudes / norms)

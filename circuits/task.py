@@ -1,4 +1,7 @@
-"""Tasks: what to evaluate. How to evaluate it is an `Execution` (``hardware_backends/execute.py``)."""
+"""Tasks: what to evaluate.
+
+How to evaluate it is an `Execution` (``hardware_backends/execute.py``).
+"""
 
 from __future__ import annotations
 

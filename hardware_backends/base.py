@@ -27,27 +27,34 @@ class Result:
 class Backend(ABC):
     """Something that executes programs.
 
-    A subclass defines `run` and `name`. `nisqkit.hardware_backends.conformance` is the test that it must pass.
+    A subclass defines `run` and `name`. `nisqkit.hardware_backends.conformance` is the test that it
+    must pass.
 
     Attributes:
         name: The name users pass as ``backend=``, also in error messages.
-        gradient: ``"adjoint"`` or ``"backprop"`` if the exact values that `run` returns carry gradients to the task's
-            inputs and weights; ``None`` if gradients need shifted copies.
+        gradient: ``"adjoint"`` or ``"backprop"`` if the exact values that `run` returns carry
+            gradients to the task's inputs and weights; ``None`` if gradients need shifted copies.
         exact: Whether tasks with ``shots=None`` can be run.
+        seeded: Whether the task's seed decides the shots (a queued machine has no seed).
     """
 
     name: str
     gradient: str | None = None
     exact: bool = True
+    seeded: bool = True
 
     @abstractmethod
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """Run all tasks as one grouped call and return their results in order.
 
         Args:
-            tasks: Every task brings a batch of inputs. With ``shots``, all observables of one measurement group
-                share bitstrings, and randomness depends only on the task's seed and the sample's place in the batch.
+            tasks: Every task brings a batch of inputs. With ``shots``, all observables of one
+                measurement group share bitstrings, and randomness depends only on the task's seed
+                and the sample's place in the batch.
         """
 
     def check(self, task: Task) -> None:  # noqa: B027 - an optional hook, not an abstract method
-        """Raise a ValueError if the task cannot be run here; called before any work is done or money spent."""
+        """Raise a ValueError if the task cannot be run here.
+
+        It is called before any work is done or money spent.
+        """

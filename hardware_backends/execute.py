@@ -22,14 +22,15 @@ class Execution:
     """How to evaluate tasks.
 
     Attributes:
-        backend: A name (see `available_backends`), a `Backend`, or a Qiskit V2 estimator or sampler.
+        backend: A name (see `available_backends`), a `Backend`, or a Qiskit V2 estimator or
+            sampler.
         noise: The device whose noise the backend simulates.
-        diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift), ``"adjoint"``,
-            ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
+        diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift),
+            ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
 
     Raises:
-        ValueError: An unknown backend or method, a backend that does not take this noise, or a method that it does
-            not offer.
+        ValueError: An unknown backend or method, a backend that does not take this noise, or a
+            method that it does not offer.
     """
 
     backend: str | Backend | Any = "native"
@@ -43,8 +44,8 @@ class Execution:
         if self.diff_method in ("adjoint", "backprop") and self.diff_method != own:
             offers = f"it offers {own!r}" if own else "it has no gradient of its own"
             raise ValueError(
-                f"backend {self.resolved.name!r} does not differentiate by {self.diff_method!r}: {offers}; "
-                "'parameter-shift' and 'spsa' work everywhere"
+                f"backend {self.resolved.name!r} does not differentiate by {self.diff_method!r}: "
+                f"{offers}; 'parameter-shift' and 'spsa' work everywhere"
             )
 
     @cached_property
@@ -57,22 +58,25 @@ def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
     """Run all tasks as one grouped call; gradients flow to every task's inputs and weights.
 
     Raises:
-        ValueError: A task that the backend cannot run, found before any work is done; exact gradients asked for
-            together with shots.
+        ValueError: A task that the backend cannot run, found before any work is done; exact
+            gradients asked for together with shots.
 
     Example:
         >>> import torch
         >>> from nisqkit.circuits import Observables, lower, angle
         >>> program = lower(angle(1), inputs="x")
         >>> x = torch.tensor([[0.0], [torch.pi]])
-        >>> execute([Task(program, x, torch.zeros(0), Observables.parse(None, 1))], Execution())[0].values
+        >>> task = Task(program, x, torch.zeros(0), Observables.parse(None, 1))
+        >>> execute([task], Execution())[0].values
         tensor([[ 1.],
                 [-1.]])
     """
     backend = execution.resolved
     for task in tasks:
         if task.shots is None and not backend.exact:
-            raise ValueError(f"backend {backend.name!r} only samples: give shots=, for example shots=4096")
+            raise ValueError(
+                f"backend {backend.name!r} only samples: give shots=, for example shots=4096"
+            )
         if task.shots is not None and task.shots < 1:
             raise ValueError(f"shots must be at least 1, got {task.shots}; None means exact values")
         backend.check(task)
@@ -83,7 +87,9 @@ def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
         return spsa(tasks, backend, SPSA())
     sampled = any(task.shots is not None for task in tasks)
     if method in ("adjoint", "backprop") and sampled:
-        raise ValueError(f"diff_method={method!r} needs exact values; with shots use 'parameter-shift' or 'spsa'")
+        raise ValueError(
+            f"diff_method={method!r} needs exact values; with shots use 'parameter-shift' or 'spsa'"
+        )
     if method == "parameter-shift" or sampled or backend.gradient is None:
         return parameter_shift(tasks, backend)
     return backend.run(tasks)

@@ -1,7 +1,7 @@
 """Gradients from shifted copies, for backends that only return numbers: parameter shift and SPSA.
 
-Both evaluate the values and everything that the gradient needs in one grouped call of the backend, so that a training
-step on a queued device is one job.
+Both evaluate the values and everything that the gradient needs in one grouped call of the backend,
+so that a training step on a queued device is one job.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from nisqkit.hardware_backends.sampling import generator
 class SPSA:
     """Simultaneous perturbation: every parameter is moved at once, in a random direction.
 
-    Two evaluations per estimate, whatever the number of parameters; the estimate is noisy, and unbiased up to
-    ``O(step**2)``. Source: Spall, IEEE Trans. Autom. Control 37, 332 (1992).
+    Two evaluations per estimate, whatever the number of parameters; the estimate is noisy, and
+    unbiased up to ``O(step**2)``. Source: Spall, IEEE Trans. Autom. Control 37, 332 (1992).
 
     Attributes:
         samples: Directions that are averaged.
@@ -46,7 +46,10 @@ class SPSA:
 
 @dataclass(frozen=True, eq=False)
 class _Copies:
-    """Rows of angles to evaluate, and how their values make the Jacobian: ``J[slot] += c * f(rows of the copy)``."""
+    """Rows of angles to evaluate, and how their values make the Jacobian.
+
+    ``J[slot] += c * f(rows of the copy)``.
+    """
 
     rows: Tensor  # (copies * batch, slots)
     slots: list[int]
@@ -71,8 +74,8 @@ def shifted_copies(program: Program, angles: Tensor, slots: Sequence[int]) -> _C
         angles: Shape ``(batch, num_slots)``.
         slots: The slots to differentiate.
 
-    Gates follow `Gate.shift_rule`. For an amplitude, the state is rotated by ``+-pi/4`` towards the basis state, in the
-    plane of the two, where the value is a sinusoid of twice the angle.
+    Gates follow `Gate.shift_rule`. For an amplitude, the state is rotated by ``+-pi/4`` towards the
+    basis state, in the plane of the two, where the value is a sinusoid of twice the angle.
     """
     wanted = set(slots)
     rows: list[Tensor] = []
@@ -99,10 +102,14 @@ def shifted_copies(program: Program, angles: Tensor, slots: Sequence[int]) -> _C
             towards[:, k] = 1
             towards = towards - psi[:, k : k + 1] * psi
             length = towards.norm(dim=1, keepdim=True)
-            unit = torch.where(length > 1e-12, towards / length.clamp_min(1e-12), torch.zeros_like(towards))
+            unit = torch.where(
+                length > 1e-12, towards / length.clamp_min(1e-12), torch.zeros_like(towards)
+            )
             for sign in (1.0, -1.0):
                 copy = angles.clone()
-                copy[:, columns] = (psi + sign * unit) / torch.sqrt(1 + (unit**2).sum(dim=1, keepdim=True))
+                copy[:, columns] = (psi + sign * unit) / torch.sqrt(
+                    1 + (unit**2).sum(dim=1, keepdim=True)
+                )
                 rows.append(copy)
                 owners.append(slot)
                 coefficients.append(sign * length[:, 0])
@@ -119,7 +126,7 @@ class _Linear(torch.autograd.Function):
         return values.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (jacobian,) = ctx.saved_tensors  # (batch, slots, outputs)
         return torch.einsum("bk,bsk->bs", grad, jacobian), None, None
@@ -128,8 +135,8 @@ class _Linear(torch.autograd.Function):
 def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
     """Values with exact gradients (or unbiased ones, with shots) by the parameter-shift rules.
 
-    Works per angle slot, so a parameter that is used several times, or inside an expression, gets the right gradient by
-    the chain rule of its angle map.
+    Works per angle slot, so a parameter that is used several times, or inside an expression, gets
+    the right gradient by the chain rule of its angle map.
     """
     plans: list[tuple[Tensor, _Copies | None]] = []
     requests: list[Task] = []
@@ -137,18 +144,25 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
         angles = task.program.angles(task.inputs, task.weights)
         copies = None
         if angles.requires_grad and torch.is_grad_enabled():
-            slots = differentiable_slots(task.program, task.inputs.requires_grad, task.weights.requires_grad)
+            slots = differentiable_slots(
+                task.program, task.inputs.requires_grad, task.weights.requires_grad
+            )
             copies = shifted_copies(task.program, angles.detach(), slots)
         rows = angles.detach() if copies is None else torch.cat([angles.detach(), copies.rows])
         requests.append(_at_angles(task, rows))
         plans.append((angles, copies))
     results = []
     for task, (angles, copies), found in zip(tasks, plans, backend.run(requests), strict=True):
-        values, std = found.values[: task.batch], None if found.std is None else found.std[: task.batch]
+        values, std = (
+            found.values[: task.batch],
+            None if found.std is None else found.std[: task.batch],
+        )
         if copies is not None:
             shifted = found.values[task.batch :].reshape(-1, task.batch, values.shape[1])
             jacobian = values.new_zeros(task.batch, angles.shape[1], values.shape[1])
-            for slot, coefficient, value in zip(copies.slots, copies.coefficients, shifted, strict=True):
+            for slot, coefficient, value in zip(
+                copies.slots, copies.coefficients, shifted, strict=True
+            ):
                 jacobian[:, slot] += coefficient[:, None] * value
             values = _Linear.apply(angles, values, jacobian)  # type: ignore[no-untyped-call]
         results.append(Result(values, std))
@@ -161,19 +175,29 @@ def _at_angles(task: Task, rows: Tensor) -> Task:
 
 
 class _Perturbed(torch.autograd.Function):
-    """Attach directional derivatives: the gradient estimate of a parameter is ``(g . D) * direction``."""
+    """Attach directional derivatives.
+
+    The gradient estimate of a parameter is ``(g . D) * direction``.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weights: Tensor, values: Tensor, slopes: Tensor, d_inputs: Tensor, d_weights: Tensor
+        ctx: Any,
+        inputs: Tensor,
+        weights: Tensor,
+        values: Tensor,
+        slopes: Tensor,
+        d_inputs: Tensor,
+        d_weights: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(slopes, d_inputs, d_weights)
         return values.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, d_inputs, d_weights = ctx.saved_tensors  # (R, batch, outputs), (R, batch, inputs), (R, weights)
+        # Shapes (R, batch, outputs), (R, batch, inputs) and (R, weights).
+        slopes, d_inputs, d_weights = ctx.saved_tensors
         along = torch.einsum("bk,rbk->rb", grad, slopes) / len(slopes)
         g_inputs = torch.einsum("rb,rbi->bi", along, d_inputs)
         g_weights = torch.einsum("rb,rw->w", along, d_weights)
@@ -200,7 +224,10 @@ def spsa(tasks: Sequence[Task], backend: Backend, options: SPSA) -> list[Result]
         directions.append(pair)
     results = []
     for task, pair, found in zip(tasks, directions, backend.run(requests), strict=True):
-        values, std = found.values[: task.batch], None if found.std is None else found.std[: task.batch]
+        values, std = (
+            found.values[: task.batch],
+            None if found.std is None else found.std[: task.batch],
+        )
         if pair is not None:
             moved = found.values[task.batch :].reshape(options.samples, 2, task.batch, -1)
             slopes = (moved[:, 0] - moved[:, 1]) / (2 * _step(task, options))
@@ -216,11 +243,10 @@ def _step(task: Task, options: SPSA) -> float:
 
 
 def _directions(task: Task, samples: int) -> tuple[Tensor, Tensor]:
-    """Random signs for every input of every sample and for every weight, from the task's own seed."""
+    """Random signs for every input of every sample and every weight, from the task's seed."""
     shapes = ((samples, *task.inputs.shape), (samples, len(task.weights)))
     random = generator(task.seed, sample=0, group=2**63)  # a group number that no measurement has
     return tuple(  # type: ignore[return-value]
-        torch.from_numpy(2.0 * random.integers(0, 2, shape) - 1.0).to(task.inputs.dtype) for shape in shapes
+        torch.from_numpy(2.0 * random.integers(0, 2, shape) - 1.0).to(task.inputs.dtype)
+        for shape in shapes
     )
-
-

@@ -30,5 +30,6 @@ def check_memory(num_qubits: int, needed: int) -> None:
     if needed > available:
         raise ValueError(
             f"a state of {num_qubits} qubits for this batch takes {needed / 2**30:.3g} GiB, but "
-            f"{available / 2**30:.3g} GiB of memory are available; use fewer qubits, a smaller batch or float32"
+            f"{available / 2**30:.3g} GiB of memory are available; "
+            "use fewer qubits, a smaller batch or float32"
         )

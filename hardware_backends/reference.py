@@ -1,4 +1,7 @@
-"""The reference engine: a state vector in plain PyTorch, gate by gate. Slow and obvious; the oracle of every test."""
+"""The reference engine: a state vector in plain PyTorch, gate by gate.
+
+Slow and obvious; the oracle of every test.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def apply(state: Tensor, matrix: Tensor, qubits: Sequence[int]) -> Tensor:
 
     Args:
         state: Shape ``(batch, 2, ..., 2)``; the last axis is qubit 0.
-        matrix: Shape ``(2**k, 2**k)`` or ``(batch, 2**k, 2**k)``, the first qubit least significant.
+        matrix: Shape ``(2**k, 2**k)`` or ``(batch, 2**k, 2**k)``, the first qubit least
+            significant.
         qubits: The ``k`` qubits.
     """
     axes = [state.dim() - 1 - q for q in reversed(qubits)]
@@ -102,7 +106,12 @@ class ReferenceBackend(Backend):
             return Result(measure(final_state(task.program, angles), task.observables))
         with torch.no_grad():
             probabilities = [
-                (final_state(in_basis(task.program, basis), angles).flatten(1).abs() ** 2).double().cpu().numpy()
+                (final_state(in_basis(task.program, basis), angles).flatten(1).abs() ** 2)
+                .double()
+                .cpu()
+                .numpy()
                 for basis in measurement_bases(task.observables)
             ]
-        return estimate(draw(probabilities, task.shots, task.seed), task.observables, task.inputs.dtype)
+        return estimate(
+            draw(probabilities, task.shots, task.seed), task.observables, task.inputs.dtype
+        )

@@ -39,8 +39,15 @@ def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Ba
 
         return AerBackend(noise=noise)
     if noise is not None:
-        name = backend if isinstance(backend, str) else getattr(backend, "name", type(backend).__name__)
-        raise ValueError(f"backend {name!r} does not simulate device noise: use backend='aer' with noise={noise.name}")
+        name = (
+            backend
+            if isinstance(backend, str)
+            else getattr(backend, "name", type(backend).__name__)
+        )
+        raise ValueError(
+            f"backend {name!r} does not simulate device noise: "
+            f"use backend='aer' with noise={noise.name}"
+        )
     if isinstance(backend, Backend):
         return backend
     if backend == "native":

@@ -38,7 +38,10 @@ def measurement_bases(observables: Observables) -> list[str]:
 
 
 def signs(strings: Sequence[str]) -> NDArray[np.float64]:
-    """``(len(strings), 2**n)``: the eigenvalue of each string, in its own basis, for every bitstring."""
+    """The eigenvalue of each string, in its own basis, for every bitstring.
+
+    Shape ``(len(strings), 2**n)``.
+    """
     index = np.arange(2 ** len(strings[0]))
     rows = []
     for string in strings:
@@ -55,13 +58,17 @@ def scores(observables: Observables) -> list[NDArray[np.float64]]:
     if observables.sums is None:
         return [np.eye(observables.num_outputs)]
     return [
-        observables.coefficients[:, list(members)] @ signs([observables.strings[m] for m in members])
+        observables.coefficients[:, list(members)]
+        @ signs([observables.strings[m] for m in members])
         for _, members in observables.groups
     ]
 
 
 def generator(seed: tuple[int, int, int], sample: int, group: int) -> np.random.Generator:
-    """The random stream of one sample and measurement group: a function of its key alone (Philox)."""
+    """The random stream of one sample and measurement group.
+
+    A function of its key alone (Philox).
+    """
     run, step, task = seed
     return np.random.Generator(np.random.Philox(key=[run, step], counter=[0, group, sample, task]))
 
@@ -74,16 +81,28 @@ def draw(
     for group, rows in enumerate(probabilities):
         clean = np.clip(np.asarray(rows, dtype=np.float64), 0, None)
         clean /= clean.sum(axis=1, keepdims=True)
-        result.append(np.array([generator(seed, b, group).multinomial(shots, row) for b, row in enumerate(clean)]))
+        result.append(
+            np.array(
+                [generator(seed, b, group).multinomial(shots, row) for b, row in enumerate(clean)]
+            )
+        )
     return result
 
 
-def estimate(counts: Sequence[NDArray[np.int64]], observables: Observables, dtype: torch.dtype) -> Result:
-    """Mean and standard error of every output from counts; observables of a group share their bitstrings."""
+def estimate(
+    counts: Sequence[NDArray[np.int64]], observables: Observables, dtype: torch.dtype
+) -> Result:
+    """Mean and standard error of every output from counts.
+
+    Observables of a group share their bitstrings.
+    """
     value, variance = 0.0, 0.0
     for table, score in zip(counts, scores(observables), strict=True):
         shots = table.sum(axis=1, keepdims=True)
         mean = table @ score.T / shots
         spread = table @ (score**2).T / shots - mean**2
-        value, variance = value + mean, variance + np.clip(spread, 0, None) / np.maximum(shots - 1, 1)
+        value, variance = (
+            value + mean,
+            variance + np.clip(spread, 0, None) / np.maximum(shots - 1, 1),
+        )
     return Result(torch.as_tensor(value).to(dtype), torch.as_tensor(np.sqrt(variance)).to(dtype))

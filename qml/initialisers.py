@@ -16,7 +16,10 @@ MIRROR = "_mirror"
 
 
 def uniform(program: Program, observables: Observables, random: torch.Generator) -> Tensor:
-    """Uniform over a full turn, ``[-pi, pi)``: the usual choice, and the one that meets barren plateaus."""
+    """Uniform over a full turn, ``[-pi, pi)``.
+
+    The usual choice, and the one that meets barren plateaus.
+    """
     return pi * (2 * torch.rand(len(program.weights), generator=random, dtype=torch.float64) - 1)
 
 
@@ -26,8 +29,9 @@ def small_angle(program: Program, observables: Observables, random: torch.Genera
 
 
 def gaussian(program: Program, observables: Observables, random: torch.Generator) -> Tensor:
-    """Gaussian with variance ``1 / (4 S (L + 2))`` for depth ``L`` and observables on up to ``S`` qubits.
+    """Gaussian with variance ``1 / (4 S (L + 2))``.
 
+    ``L`` is the depth; observables act on up to ``S`` qubits.
     Source: Zhang et al., NeurIPS 2022 (arXiv:2203.09376).
     """
     level = [0] * program.num_qubits
@@ -42,8 +46,9 @@ def gaussian(program: Program, observables: Observables, random: torch.Generator
 
 
 def identity_block(program: Program, observables: Observables, random: torch.Generator) -> Tensor:
-    """Uniform over a full turn, with both halves of a `nisqkit.circuits.mirrored` ansatz equal: it starts as the identity.
+    """Uniform over a full turn, both halves of a `nisqkit.circuits.mirrored` ansatz equal.
 
+    The circuit starts as the identity.
     Source: Grant et al., Quantum 3, 214 (2019).
 
     Raises:
@@ -59,7 +64,8 @@ def identity_block(program: Program, observables: Observables, random: torch.Gen
         twin = position.get(head + MIRROR + bracket + tail)
         if twin is None:
             raise ValueError(
-                f"init='identity-block' needs an ansatz made by nisqkit.circuits.mirrored, but weight {name!r} has no mirror"
+                "init='identity-block' needs an ansatz made by nisqkit.circuits.mirrored, "
+                f"but weight {name!r} has no mirror"
             )
         values[twin] = values[k]
         pairs += 1
@@ -75,7 +81,9 @@ INITIALISERS: dict[str, Callable[[Program, Observables, torch.Generator], Tensor
 }
 
 
-def initial_weights(init: str | Tensor, program: Program, observables: Observables, seed: int) -> Tensor:
+def initial_weights(
+    init: str | Tensor, program: Program, observables: Observables, seed: int
+) -> Tensor:
     """Initial weights, float64, shape ``(num_weights,)``.
 
     Args:
@@ -90,7 +98,10 @@ def initial_weights(init: str | Tensor, program: Program, observables: Observabl
     if not isinstance(init, str):
         values = torch.as_tensor(init, dtype=torch.float64).detach().clone()
         if values.shape != (len(program.weights),):
-            raise ValueError(f"init has shape {tuple(values.shape)}, but the circuit has {len(program.weights)} weights")
+            raise ValueError(
+                f"init has shape {tuple(values.shape)}, "
+                f"but the circuit has {len(program.weights)} weights"
+            )
         if not values.isfinite().all():
             raise ValueError("init holds NaN or infinite values")
         return values

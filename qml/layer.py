@@ -22,25 +22,28 @@ from nisqkit.qml.initialisers import initial_weights
 
 
 class QuantumLayer(nn.Module):
-    """A circuit whose inputs are the layer's inputs, whose weights are trained, and whose expectation values are the output.
+    """A circuit as a layer: its inputs are the layer's, its expectation values the output.
 
-    ``forward(x)``: ``(..., num_inputs) -> (..., num_outputs)``. With ``inputs=None``, ``layer()`` returns
-    ``(num_outputs,)``. Gradients flow to inputs and weights on every backend.
+    The circuit's weights are trained.
+    ``forward(x)``: ``(..., num_inputs) -> (..., num_outputs)``. With ``inputs=None``, ``layer()``
+    returns ``(num_outputs,)``. Gradients flow to inputs and weights on every backend.
 
     Args:
-        circuit: A `qiskit.QuantumCircuit`; OpenQASM 3 text; a `Program`; or a PennyLane QNode, quantum function or
-            tape, whose ``inputs`` argument takes one sample.
-        inputs: Which parameters are inputs, in the order of the columns of ``x``: a `ParameterVector`, parameters or
-            names. For a PennyLane function: the number of features. All other parameters are weights.
-        observables: ``None`` for Z on each qubit (column ``k`` is qubit ``k``), Pauli strings (read right to left) or
-            `SparsePauliOp`, or ``"probs"``. A QNode keeps its own measurements.
-        backend: A name such as ``"native"``, ``"reference"``, ``"aer"``, ``"pennylane:default.qubit"``; a `Backend`; or
-            a Qiskit V2 estimator or sampler.
+        circuit: A `qiskit.QuantumCircuit`; OpenQASM 3 text; a `Program`; or a PennyLane QNode,
+            quantum function or tape, whose ``inputs`` argument takes one sample.
+        inputs: Which parameters are inputs, in the order of the columns of ``x``: a
+            `ParameterVector`, parameters or names. For a PennyLane function: the number of
+            features. All other parameters are weights.
+        observables: ``None`` for Z on each qubit (column ``k`` is qubit ``k``), Pauli strings (read
+            right to left) or `SparsePauliOp`, or ``"probs"``. A QNode keeps its own measurements.
+        backend: A name such as ``"native"``, ``"reference"``, ``"aer"``,
+            ``"pennylane:default.qubit"``; a `Backend`; or a Qiskit V2 estimator or sampler.
         noise: The `Device` whose noise is simulated (``backend="aer"``).
         shots: Measurements per sample; ``None`` for exact values.
-        diff_method: ``"auto"``, ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA`.
-        init: ``"auto"`` (small-angle), ``"uniform"``, ``"small-angle"``, ``"gaussian"``, ``"identity-block"``, or the
-            weights themselves.
+        diff_method: ``"auto"``, ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or
+            `SPSA`.
+        init: ``"auto"`` (small-angle), ``"uniform"``, ``"small-angle"``, ``"gaussian"``,
+            ``"identity-block"``, or the weights themselves.
         seed: Seed of the initial weights and of all shots; default drawn from torch's generator.
         weight_shapes: For a PennyLane function: the shape of each weight argument.
 
@@ -50,7 +53,8 @@ class QuantumLayer(nn.Module):
         circuit: The circuit as given, or ``None`` if it was not a Qiskit circuit.
 
     Raises:
-        ValueError: Bad parameters, observables, backend or options; wrong width, NaN or infinite values in ``forward``.
+        ValueError: Bad parameters, observables, backend or options; wrong width, NaN or infinite
+            values in ``forward``.
         TypeError: A circuit of an unknown kind.
 
     Example:
@@ -95,9 +99,12 @@ class QuantumLayer(nn.Module):
             raise ValueError(f"seed must not be negative, got {seed}")
         weights = initial_weights(init, self.program, self.observables, self.seed)
         self.weights = nn.Parameter(weights.to(torch.get_default_dtype()))
-        # The number of forward passes keys the shots, so that a resumed run draws what the interrupted one would have.
+        # The number of forward passes keys the shots, so that a resumed run draws what the
+        # interrupted one would have.
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-        self.execution.resolved.check(self._task(self.weights.new_zeros(1, len(self.program.inputs))))
+        self.execution.resolved.check(
+            self._task(self.weights.new_zeros(1, len(self.program.inputs)))
+        )
 
     @property
     def backend(self) -> Backend:
@@ -118,7 +125,9 @@ class QuantumLayer(nn.Module):
         """
         prepare = getattr(self.backend, "transpiled", None)
         if prepare is None or self.execution.noise is None:
-            raise ValueError(f"backend {self.backend.name!r} has no device, so nothing is transpiled")
+            raise ValueError(
+                f"backend {self.backend.name!r} has no device, so nothing is transpiled"
+            )
         return prepare(self.program)
 
     def forward(self, x: Tensor | None = None) -> Tensor:
@@ -126,13 +135,23 @@ class QuantumLayer(nn.Module):
         return self.estimate(x).values
 
     def estimate(self, x: Tensor | None = None) -> Result:
-        """Outputs with their standard error (``std`` is ``None`` for exact values); shapes as in `forward`."""
+        """Outputs with their standard error; shapes as in `forward`.
+
+        ``std`` is ``None`` for exact values.
+        """
         rows, shape = self._rows(x)
         if not self.weights.isfinite().all():
             bad = int((~self.weights.isfinite()).nonzero()[0])
-            raise ValueError(f"weight {self.program.weights[bad]!r} is {float(self.weights[bad])}; weights must be finite")
+            raise ValueError(
+                f"weight {self.program.weights[bad]!r} is {float(self.weights[bad])}; "
+                "weights must be finite"
+            )
         result = execute([self._task(rows)], self.execution)[0]
-        if self.shots is not None or self.execution.diff_method == "spsa" or isinstance(self.execution.diff_method, SPSA):
+        if (
+            self.shots is not None
+            or self.execution.diff_method == "spsa"
+            or isinstance(self.execution.diff_method, SPSA)
+        ):
             self.calls += 1
         std = None if result.std is None else result.std.reshape(*shape, self.num_outputs)
         return Result(result.values.reshape(*shape, self.num_outputs), std)
@@ -146,26 +165,35 @@ class QuantumLayer(nn.Module):
         width = len(self.program.inputs)
         if x is None:
             if width:
-                raise ValueError(f"this layer has {width} inputs: call layer(x) with x of shape (..., {width})")
+                raise ValueError(
+                    f"this layer has {width} inputs: call layer(x) with x of shape (..., {width})"
+                )
             return self.weights.new_zeros(1, 0), torch.Size(())
         if not isinstance(x, Tensor):
             raise TypeError(f"layer(x) takes a torch.Tensor, not {type(x).__name__}")
         if x.dim() == 0 or x.shape[-1] != width:
-            raise ValueError(f"x has shape {tuple(x.shape)}, but the last dimension must be the layer's {width} inputs")
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, "
+                f"but the last dimension must be the layer's {width} inputs"
+            )
         rows = x.reshape(-1, width) if width else x.new_zeros(x.shape[:-1].numel(), 0)
         rows = rows.to(self.weights.dtype)
         if not rows.isfinite().all():
             row, column = (~rows.isfinite()).nonzero()[0].tolist()
             raise ValueError(
-                f"x holds {float(rows[row, column])} in sample {row}, feature {column} ({self.program.inputs[column]!r}); "
-                "inputs must be finite"
+                f"x holds {float(rows[row, column])} in sample {row}, feature {column} "
+                f"({self.program.inputs[column]!r}); inputs must be finite"
             )
         return rows, x.shape[:-1]
 
     def with_backend(
-        self, backend: str | Backend | Any, *, noise: Device | None = None, shots: int | None = None,
+        self,
+        backend: str | Backend | Any,
+        *,
+        noise: Device | None = None,
+        shots: int | None = None,
         diff_method: str | SPSA = "auto",
-    ) -> QuantumLayer:  # fmt: skip
+    ) -> QuantumLayer:
         """The same layer, with the same weights, on another backend.
 
         Training either layer trains both, since they share one parameter.
@@ -178,7 +206,9 @@ class QuantumLayer(nn.Module):
             (True, True)
         """
         other = copy.copy(self)
-        other.__dict__ = {k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()}
+        other.__dict__ = {
+            k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()
+        }
         other.execution = Execution(backend, noise, diff_method)
         other.shots = _check_shots(shots)
         other.calls = torch.zeros_like(self.calls)
@@ -189,7 +219,8 @@ class QuantumLayer(nn.Module):
         """Draw the circuit; ``output`` and options are those of `QuantumCircuit.draw`.
 
         Raises:
-            ValueError: The layer was not made from a circuit and its program cannot be written as one.
+            ValueError: The layer was not made from a circuit and its program cannot be written as
+                one.
         """
         circuit = self.circuit
         if circuit is None:
@@ -201,12 +232,15 @@ class QuantumLayer(nn.Module):
     def extra_repr(self) -> str:
         """What stands between the brackets of ``repr(layer)``."""
         parts = [
-            f"{self.program.num_qubits} qubits, {len(self.program.inputs)} inputs -> {self.num_outputs} outputs",
+            f"{self.program.num_qubits} qubits",
+            f"{len(self.program.inputs)} inputs -> {self.num_outputs} outputs",
             f"{len(self.program.weights)} weights",
             f"backend={self.backend.name!r}",
         ]
         if self.execution.noise is not None:
-            parts.append(f"noise={self.execution.noise.name} of {self.execution.noise.date:%Y-%m-%d}")
+            parts.append(
+                f"noise={self.execution.noise.name} of {self.execution.noise.date:%Y-%m-%d}"
+            )
         if self.shots is not None:
             parts.append(f"shots={self.shots}")
         return ", ".join(parts)
@@ -214,7 +248,9 @@ class QuantumLayer(nn.Module):
 
 def _check_shots(shots: int | None) -> int | None:
     if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-        raise ValueError(f"shots must be a positive integer or None for exact values, got {shots!r}")
+        raise ValueError(
+            f"shots must be a positive integer or None for exact values, got {shots!r}"
+        )
     return shots
 
 
@@ -237,10 +273,13 @@ def _read(
         from nisqkit.circuits.pennylane_io import read_qnode
 
         if inputs is not None and not isinstance(inputs, int):
-            raise TypeError("for a PennyLane function, inputs is the number of features (the length of one sample)")
+            raise TypeError(
+                "for a PennyLane function, inputs is the number of features "
+                "(the length of one sample)"
+            )
         program, observables = read_qnode(circuit, num_inputs=inputs, weight_shapes=weight_shapes)
         return None, program, observables
     raise TypeError(
-        "circuit must be a qiskit.QuantumCircuit, OpenQASM 3 text, a Program, or a PennyLane QNode, function or tape, "
-        f"not {type(circuit).__name__}"
+        "circuit must be a qiskit.QuantumCircuit, OpenQASM 3 text, a Program, or a PennyLane "
+        f"QNode, function or tape, not {type(circuit).__name__}"
     )

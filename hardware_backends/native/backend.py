@@ -31,15 +31,18 @@ Array = NDArray[Any]
 
 
 class NativeBackend(Backend):
-    """State vectors in compiled code on the CPU; gradients by adjoint differentiation, whose memory does not grow with depth.
+    """State vectors in compiled code on the CPU; gradients by adjoint differentiation.
 
-    Results are bit-identical for any number of threads. Second derivatives fall back on the reference engine.
+    Its memory does not grow with depth.
+    Results are bit-identical for any number of threads. Second derivatives fall back on the
+    reference engine.
 
     Args:
         threads: Number of threads; default all cores that this process may use.
 
     Raises:
-        ValueError: Less than one thread, a torch device other than the CPU, or a state that does not fit in memory.
+        ValueError: Less than one thread, a torch device other than the CPU, or a state that does
+            not fit in memory.
     """
 
     name = "native"
@@ -58,8 +61,12 @@ class NativeBackend(Backend):
                 "move the layer to the CPU or use backend='reference'"
             )
         tiles, lanes = _tiling(task.batch)
-        states = tiles + min(tiles, self._workers())  # every tile's state, and a co-state per worker
-        check_memory(task.program.num_qubits, 2 * task.inputs.element_size() * states * lanes * 2**task.program.num_qubits)
+        # every tile's state, and a co-state per worker
+        states = tiles + min(tiles, self._workers())
+        check_memory(
+            task.program.num_qubits,
+            2 * task.inputs.element_size() * states * lanes * 2**task.program.num_qubits,
+        )
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """See `Backend.run`."""
@@ -77,7 +84,9 @@ class NativeBackend(Backend):
                 self._values(in_basis(task.program, basis), task, probs).double().numpy()
                 for basis in measurement_bases(task.observables)
             ]
-        return estimate(draw(probabilities, task.shots, task.seed), task.observables, task.inputs.dtype)
+        return estimate(
+            draw(probabilities, task.shots, task.seed), task.observables, task.inputs.dtype
+        )
 
     def _values(self, program: Program, task: Task, observables: Observables) -> Tensor:
         plan = _plan(program, observables)
@@ -91,7 +100,10 @@ class NativeBackend(Backend):
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """All that does not depend on the angles: schedule, observables and where slots stand in the two angle vectors."""
+    """All that does not depend on the angles.
+
+    Schedule, observables and where slots stand in the two angle vectors.
+    """
 
     program: Program
     observables: Observables
@@ -127,7 +139,10 @@ def _plan(program: Program, observables: Observables) -> _Plan:
         where = batched if in_batch else shared
         columns = np.array([where[s] for s in program.prepare.slots])
         rows = np.array(
-            [sum(((i >> k) & 1) << q for k, q in enumerate(program.prepare.qubits)) for i in range(len(columns))]
+            [
+                sum(((i >> k) & 1) << q for k, q in enumerate(program.prepare.qubits))
+                for i in range(len(columns))
+            ]
         )
     return _Plan(
         program,
@@ -157,7 +172,10 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def _each_tile(function: Callable[[int], None], tiles: int, workers: int) -> None:
-    """Run the function on every tile; the assignment of tiles to threads does not change any number."""
+    """Run the function on every tile.
+
+    The assignment of tiles to threads does not change any number.
+    """
     if workers == 1 or tiles == 1:
         for t in range(tiles):
             function(t)
@@ -174,7 +192,9 @@ def _to_tiles(rows: Array, tiles: int, lanes: int) -> Array:
 
 def _from_tiles(tiles: Array, batch: int) -> Array:
     """``(tiles, P, lanes) -> (batch, P)``."""
-    return np.ascontiguousarray(tiles.swapaxes(1, 2).reshape(len(tiles) * tiles.shape[2], tiles.shape[1])[:batch])
+    return np.ascontiguousarray(
+        tiles.swapaxes(1, 2).reshape(len(tiles) * tiles.shape[2], tiles.shape[1])[:batch]
+    )
 
 
 class _Adjoint(torch.autograd.Function):
@@ -196,7 +216,9 @@ class _Adjoint(torch.autograd.Function):
         return torch.from_numpy(g_shared), torch.from_numpy(g_batched), None, None
 
 
-def _reference_gradient(plan: _Plan, shared: Tensor, batched: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _reference_gradient(
+    plan: _Plan, shared: Tensor, batched: Tensor, grad: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
     """The gradient as a differentiable function, for second derivatives."""
     angle_map = plan.program.angle_map
     order = torch.tensor(angle_map.shared_slots + angle_map.batched_slots).argsort()
@@ -204,8 +226,12 @@ def _reference_gradient(plan: _Plan, shared: Tensor, batched: Tensor, grad: Tens
         angles = torch.cat([shared.expand(len(batched), -1), batched], dim=1)[:, order]
         values = measure(final_state(plan.program, angles), plan.observables)
         wanted = [t for t in (shared, batched) if t.requires_grad]
-        found = iter(torch.autograd.grad(values, wanted, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if t.requires_grad else None for t in (shared, batched))
+        found = iter(
+            torch.autograd.grad(values, wanted, grad, create_graph=True, allow_unused=True)
+        )
+    g_shared = next(found) if shared.requires_grad else None
+    g_batched = next(found) if batched.requires_grad else None
+    return g_shared, g_batched
 
 
 class _Run:
@@ -216,9 +242,16 @@ class _Run:
         self.num_shared, self.num_batched = len(shared), batched.shape[1]
         self.dtype = batched.dtype
         self.tiles, self.lanes = _tiling(self.batch)
-        rows = [batched[:, plan.lane_batched], np.broadcast_to(shared[plan.lane_shared], (self.batch, len(plan.lane_shared)))]
-        self.lane_angles = _to_tiles(np.concatenate(rows, axis=1)[:, plan.lane_order], self.tiles, self.lanes)
-        self.shared_angles = np.ascontiguousarray(shared[plan.shared_columns, None], dtype=np.float64)
+        rows = [
+            batched[:, plan.lane_batched],
+            np.broadcast_to(shared[plan.lane_shared], (self.batch, len(plan.lane_shared))),
+        ]
+        self.lane_angles = _to_tiles(
+            np.concatenate(rows, axis=1)[:, plan.lane_order], self.tiles, self.lanes
+        )
+        self.shared_angles = np.ascontiguousarray(
+            shared[plan.shared_columns, None], dtype=np.float64
+        )
         factors = plan.schedule.shared
         self.u_re, self.u_im = np.zeros((2, len(factors.dims) + 1, 16, 1))
         kernels.build(*factors.index, factors.table, self.shared_angles, self.u_re, self.u_im)
@@ -227,8 +260,14 @@ class _Run:
         if plan.prepare_rows is None:
             self.re[:, 0] = 1
         else:
-            source = batched if plan.prepare_batched else np.broadcast_to(shared, (self.batch, len(shared)))
-            self.re[:, plan.prepare_rows] = _to_tiles(source[:, plan.prepare_columns], self.tiles, self.lanes)
+            source = (
+                batched
+                if plan.prepare_batched
+                else np.broadcast_to(shared, (self.batch, len(shared)))
+            )
+            self.re[:, plan.prepare_rows] = _to_tiles(
+                source[:, plan.prepare_columns], self.tiles, self.lanes
+            )
 
     def _shared_matrices(self, re: Array, im: Array) -> tuple[Array, Array]:
         return tuple(np.ascontiguousarray(m[..., 0], dtype=self.dtype) for m in (re, im))  # type: ignore[return-value]
@@ -241,7 +280,14 @@ class _Run:
 
         def tile(t: int) -> None:
             kernels.forward(
-                self.re[t], self.im[t], blocks, s_re, s_im, lanes.index, lanes.table, self.lane_angles[t]
+                self.re[t],
+                self.im[t],
+                blocks,
+                s_re,
+                s_im,
+                lanes.index,
+                lanes.table,
+                self.lane_angles[t],
             )
             kernels.expectations(self.re[t], self.im[t], plan.strings, out[t])
 
@@ -249,7 +295,8 @@ class _Run:
         if plan.observables.sums is None:
             return _from_tiles(self.re**2 + self.im**2, self.batch)
         values = _from_tiles(out, self.batch)
-        return values @ plan.coefficients.T.astype(self.dtype)
+        outputs: Array = values @ plan.coefficients.T.astype(self.dtype)
+        return outputs
 
     def backward(self, grad: Array) -> tuple[Array, Array]:
         plan, blocks, factors = self.plan, self.plan.schedule.blocks, self.plan.schedule.shared
@@ -272,8 +319,8 @@ class _Run:
                 c_re, c_im = np.empty_like(re), np.empty_like(im)
                 kernels.costate(re, im, plan.strings, weights[t], c_re, c_im)
             kernels.backward(
-                re, im, c_re, c_im, blocks, s_re, s_im, lanes.index, lanes.table, self.lane_angles[t],
-                lane_grad[t], overlaps[t],
+                re, im, c_re, c_im, blocks, s_re, s_im, lanes.index, lanes.table,
+                self.lane_angles[t], lane_grad[t], overlaps[t],
             )  # fmt: skip
             amplitude_grad[t] = 2 * c_re[rows]
 

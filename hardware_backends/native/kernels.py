@@ -1,11 +1,12 @@
 """Numba kernels of the native engine.
 
-A tile of the state is two arrays ``re, im`` of shape ``(2**n, lanes)``: the batch is the innermost axis, so that every
-gate on every qubit is the same unit-stride loop over lanes. Matrices come per block, either shared by all lanes
-(``(16,)`` entries) or one per lane (``(16, lanes)``); a matrix on one qubit uses the first four entries.
+A tile of the state is two arrays ``re, im`` of shape ``(2**n, lanes)``: the batch is the innermost
+axis, so that every gate on every qubit is the same unit-stride loop over lanes. Matrices come per
+block, either shared by all lanes (``(16,)`` entries) or one per lane (``(16, lanes)``); a matrix on
+one qubit uses the first four entries.
 
-The kernels release the GIL and know nothing of gates: a block is a 2x2 or 4x4 matrix, CX or CZ, and a matrix is a
-product of factors ``C0 + cos(s a) C1 + sin(s a) C2`` (``circuits/gates.py``).
+The kernels release the GIL and know nothing of gates: a block is a 2x2 or 4x4 matrix, CX or CZ, and
+a matrix is a product of factors ``C0 + cos(s a) C1 + sin(s a) C2`` (``circuits/gates.py``).
 """
 
 # Shapes: L lanes, D = 2**n amplitudes, K blocks, F factors, P angles, S Pauli strings.
@@ -18,7 +19,7 @@ import numpy as np
 from numba import njit
 
 ONE, TWO, CX, CZ = 0, 1, 2, 3
-"""Block kinds: a matrix on one qubit, a matrix on two, and the two gates that need no arithmetic."""
+"""Block kinds: a matrix on one qubit, a matrix on two, and two gates that need no arithmetic."""
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -29,13 +30,13 @@ _OPTIONS: dict[str, Any] = {
 
 
 @njit(**_OPTIONS)
-def factor(f, slot, frequency, table, angles, l, dim, out_re, out_im, derivative):  # type: ignore[no-untyped-def]
+def factor(f, slot, frequency, table, angles, lane, dim, out_re, out_im, derivative):  # type: ignore[no-untyped-def]
     """Entries of factor ``f`` (or of its derivative) for lane ``l``, row by row."""
     s = frequency[f]
     if slot[f] < 0:
         c0, c1, c2 = 1.0, 0.0, 0.0
     else:
-        phase = s * np.float64(angles[slot[f], l])
+        phase = s * np.float64(angles[slot[f], lane])
         c0, c1, c2 = 1.0, np.cos(phase), np.sin(phase)
         if derivative:
             c0, c1, c2 = 0.0, -s * c2, s * c1
@@ -47,24 +48,27 @@ def factor(f, slot, frequency, table, angles, l, dim, out_re, out_im, derivative
 
 @njit(**_OPTIONS)
 def build(first, last, dims, slot, frequency, table, angles, u_re, u_im):  # type: ignore[no-untyped-def]
-    """Block matrices ``u[k] = F_last ... F_first`` for every lane; ``angles`` is (P, L), ``u_re`` is (K, 16, L)."""
+    """Block matrices ``u[k] = F_last ... F_first`` for every lane.
+
+    ``angles`` is (P, L), ``u_re`` is (K, 16, L).
+    """
     f_re, f_im = np.empty(16), np.empty(16)
     a_re, a_im = np.empty(16), np.empty(16)
     b_re, b_im = np.empty(16), np.empty(16)
     for k in range(len(dims)):
         dim = dims[k]
-        for l in range(angles.shape[1]):
+        for lane in range(angles.shape[1]):
             for e in range(dim * dim):
                 a_re[e] = 1.0 if e % (dim + 1) == 0 else 0.0
                 a_im[e] = 0.0
             for f in range(first[k], last[k]):
-                factor(f, slot, frequency, table, angles, l, dim, f_re, f_im, False)
+                factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
                 multiply(f_re, f_im, a_re, a_im, dim, b_re, b_im)
                 a_re, b_re = b_re, a_re
                 a_im, b_im = b_im, a_im
             for e in range(dim * dim):
-                u_re[k, e, l] = a_re[e]
-                u_im[k, e, l] = a_im[e]
+                u_re[k, e, lane] = a_re[e]
+                u_im[k, e, lane] = a_im[e]
 
 
 @njit(**_OPTIONS)
@@ -83,8 +87,9 @@ def multiply(x_re, x_im, y_re, y_im, dim, out_re, out_im):  # type: ignore[no-un
 
 @njit(**_OPTIONS)
 def chain(first, last, dims, slot, frequency, table, angles, m_re, m_im, grad):  # type: ignore[no-untyped-def]
-    """Angle gradients from overlap matrices: ``grad[p, l] += 2 Re sum_ab M_ab dU_ab / d angle_p``.
+    """Angle gradients from overlap matrices.
 
+    ``grad[p, lane] += 2 Re sum_ab M_ab dU_ab / d angle_p``.
     With ``U = S F P`` for one factor ``F``, the sum is that of ``(S^T M P^T) * dF``, elementwise.
     """
     most = 1
@@ -96,19 +101,19 @@ def chain(first, last, dims, slot, frequency, table, angles, m_re, m_im, grad): 
     z_re, z_im = np.empty(16), np.empty(16)
     for k in range(len(dims)):
         dim, count = dims[k], last[k] - first[k]
-        for l in range(angles.shape[1]):
+        for lane in range(angles.shape[1]):
             for e in range(dim * dim):
                 p_re[0, e] = 1.0 if e % (dim + 1) == 0 else 0.0
                 p_im[0, e] = 0.0
-                y_re[e] = m_re[k, e, l]
-                y_im[e] = m_im[k, e, l]
+                y_re[e] = m_re[k, e, lane]
+                y_im[e] = m_im[k, e, lane]
             for j in range(count - 1):
-                factor(first[k] + j, slot, frequency, table, angles, l, dim, f_re, f_im, False)
+                factor(first[k] + j, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
                 multiply(f_re, f_im, p_re[j], p_im[j], dim, p_re[j + 1], p_im[j + 1])
             for j in range(count - 1, -1, -1):
                 f = first[k] + j
                 if slot[f] >= 0:
-                    factor(f, slot, frequency, table, angles, l, dim, f_re, f_im, True)
+                    factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, True)
                     total = 0.0
                     for r in range(dim):
                         for c in range(dim):
@@ -121,9 +126,9 @@ def chain(first, last, dims, slot, frequency, table, angles, m_re, m_im, grad): 
                                 x_re += y_re[p] * p_re[j, q] - y_im[p] * p_im[j, q]
                                 x_im += y_re[p] * p_im[j, q] + y_im[p] * p_re[j, q]
                             total += x_re * d_re - x_im * d_im
-                    grad[slot[f], l] += 2.0 * total
+                    grad[slot[f], lane] += 2.0 * total
                 if j:
-                    factor(f, slot, frequency, table, angles, l, dim, f_re, f_im, False)
+                    factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
                     for r in range(dim):
                         for c in range(dim):
                             re, im = 0.0, 0.0
@@ -146,12 +151,12 @@ def one_shared(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
     for base in range(0, re.shape[0], 2 * stride):
         for i in range(base, base + stride):
             j = i + stride
-            for l in range(lanes):
-                xr, xi, yr, yi = re[i, l], im[i, l], re[j, l], im[j, l]
-                re[i, l] = ar * xr - ai * xi + br * yr - bi * yi
-                im[i, l] = ar * xi + ai * xr + br * yi + bi * yr
-                re[j, l] = cr * xr - ci * xi + dr * yr - di * yi
-                im[j, l] = cr * xi + ci * xr + dr * yi + di * yr
+            for lane in range(lanes):
+                xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
+                re[i, lane] = ar * xr - ai * xi + br * yr - bi * yi
+                im[i, lane] = ar * xi + ai * xr + br * yi + bi * yr
+                re[j, lane] = cr * xr - ci * xi + dr * yr - di * yi
+                im[j, lane] = cr * xi + ci * xr + dr * yi + di * yr
 
 
 @njit(**_OPTIONS)
@@ -161,12 +166,32 @@ def one_lanes(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
     for base in range(0, re.shape[0], 2 * stride):
         for i in range(base, base + stride):
             j = i + stride
-            for l in range(lanes):
-                xr, xi, yr, yi = re[i, l], im[i, l], re[j, l], im[j, l]
-                re[i, l] = u_re[0, l] * xr - u_im[0, l] * xi + u_re[1, l] * yr - u_im[1, l] * yi
-                im[i, l] = u_re[0, l] * xi + u_im[0, l] * xr + u_re[1, l] * yi + u_im[1, l] * yr
-                re[j, l] = u_re[2, l] * xr - u_im[2, l] * xi + u_re[3, l] * yr - u_im[3, l] * yi
-                im[j, l] = u_re[2, l] * xi + u_im[2, l] * xr + u_re[3, l] * yi + u_im[3, l] * yr
+            for lane in range(lanes):
+                xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
+                re[i, lane] = (
+                    u_re[0, lane] * xr
+                    - u_im[0, lane] * xi
+                    + u_re[1, lane] * yr
+                    - u_im[1, lane] * yi
+                )
+                im[i, lane] = (
+                    u_re[0, lane] * xi
+                    + u_im[0, lane] * xr
+                    + u_re[1, lane] * yi
+                    + u_im[1, lane] * yr
+                )
+                re[j, lane] = (
+                    u_re[2, lane] * xr
+                    - u_im[2, lane] * xi
+                    + u_re[3, lane] * yr
+                    - u_im[3, lane] * yi
+                )
+                im[j, lane] = (
+                    u_re[2, lane] * xi
+                    + u_im[2, lane] * xr
+                    + u_re[3, lane] * yi
+                    + u_im[3, lane] * yr
+                )
 
 
 @njit(**_OPTIONS)
@@ -179,17 +204,20 @@ def insert_zeros(g, a, b):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def load_four(re, im, i, a, b, t_re, t_im):  # type: ignore[no-untyped-def]
-    """Copy the four rows of a group into the scratch ``t``: contiguous, and apart from the rows that are written."""
+    """Copy the four rows of a group into the scratch ``t``.
+
+    It is contiguous, and apart from the rows that are written.
+    """
     for r in range(4):
         row = i + ((r & 1) << a) + ((r >> 1) << b)
-        for l in range(re.shape[1]):
-            t_re[r, l] = re[row, l]
-            t_im[r, l] = im[row, l]
+        for lane in range(re.shape[1]):
+            t_re[r, lane] = re[row, lane]
+            t_im[r, lane] = im[row, lane]
 
 
 @njit(**_OPTIONS)
 def two_shared(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped-def]
-    """A 4x4 matrix on qubits ``(a, b)``, row index ``2 * bit_b + bit_a``, the same for all lanes."""
+    """A 4x4 matrix on qubits ``(a, b)``, the same for all lanes; row index ``2 bit_b + bit_a``."""
     lanes = re.shape[1]
     for g in range(re.shape[0] // 4):
         i = insert_zeros(g, a, b)
@@ -198,13 +226,21 @@ def two_shared(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped
             row = i + ((r & 1) << a) + ((r >> 1) << b)
             ar, br, cr, dr = u_re[4 * r], u_re[4 * r + 1], u_re[4 * r + 2], u_re[4 * r + 3]
             ai, bi, ci, di = u_im[4 * r], u_im[4 * r + 1], u_im[4 * r + 2], u_im[4 * r + 3]
-            for l in range(lanes):
-                re[row, l] = (
-                    (ar * t_re[0, l] - ai * t_im[0, l]) + (br * t_re[1, l] - bi * t_im[1, l])
-                ) + ((cr * t_re[2, l] - ci * t_im[2, l]) + (dr * t_re[3, l] - di * t_im[3, l]))
-                im[row, l] = (
-                    (ar * t_im[0, l] + ai * t_re[0, l]) + (br * t_im[1, l] + bi * t_re[1, l])
-                ) + ((cr * t_im[2, l] + ci * t_re[2, l]) + (dr * t_im[3, l] + di * t_re[3, l]))
+            for lane in range(lanes):
+                re[row, lane] = (
+                    (ar * t_re[0, lane] - ai * t_im[0, lane])
+                    + (br * t_re[1, lane] - bi * t_im[1, lane])
+                ) + (
+                    (cr * t_re[2, lane] - ci * t_im[2, lane])
+                    + (dr * t_re[3, lane] - di * t_im[3, lane])
+                )
+                im[row, lane] = (
+                    (ar * t_im[0, lane] + ai * t_re[0, lane])
+                    + (br * t_im[1, lane] + bi * t_re[1, lane])
+                ) + (
+                    (cr * t_im[2, lane] + ci * t_re[2, lane])
+                    + (dr * t_im[3, lane] + di * t_re[3, lane])
+                )
 
 
 @njit(**_OPTIONS)
@@ -216,14 +252,18 @@ def two_lanes(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped-
         load_four(re, im, i, a, b, t_re, t_im)
         for r in range(4):
             row = i + ((r & 1) << a) + ((r >> 1) << b)
-            for l in range(lanes):
-                re[row, l] = u_re[4 * r, l] * t_re[0, l] - u_im[4 * r, l] * t_im[0, l]
-                im[row, l] = u_re[4 * r, l] * t_im[0, l] + u_im[4 * r, l] * t_re[0, l]
+            for lane in range(lanes):
+                re[row, lane] = (
+                    u_re[4 * r, lane] * t_re[0, lane] - u_im[4 * r, lane] * t_im[0, lane]
+                )
+                im[row, lane] = (
+                    u_re[4 * r, lane] * t_im[0, lane] + u_im[4 * r, lane] * t_re[0, lane]
+                )
             for c in range(1, 4):
                 e = 4 * r + c
-                for l in range(lanes):
-                    re[row, l] += u_re[e, l] * t_re[c, l] - u_im[e, l] * t_im[c, l]
-                    im[row, l] += u_re[e, l] * t_im[c, l] + u_im[e, l] * t_re[c, l]
+                for lane in range(lanes):
+                    re[row, lane] += u_re[e, lane] * t_re[c, lane] - u_im[e, lane] * t_im[c, lane]
+                    im[row, lane] += u_re[e, lane] * t_im[c, lane] + u_im[e, lane] * t_re[c, lane]
 
 
 @njit(**_OPTIONS)
@@ -233,9 +273,9 @@ def cx(re, im, a, b):  # type: ignore[no-untyped-def]
     for g in range(re.shape[0] // 4):
         i = insert_zeros(g, a, b) + (1 << a)
         j = i + (1 << b)
-        for l in range(lanes):
-            re[i, l], re[j, l] = re[j, l], re[i, l]
-            im[i, l], im[j, l] = im[j, l], im[i, l]
+        for lane in range(lanes):
+            re[i, lane], re[j, lane] = re[j, lane], re[i, lane]
+            im[i, lane], im[j, lane] = im[j, lane], im[i, lane]
 
 
 @njit(**_OPTIONS)
@@ -243,14 +283,14 @@ def cz(re, im, a, b):  # type: ignore[no-untyped-def]
     """CZ: flip the sign of the rows where both bits are one."""
     for g in range(re.shape[0] // 4):
         i = insert_zeros(g, a, b) + (1 << a) + (1 << b)
-        for l in range(re.shape[1]):
-            re[i, l] = -re[i, l]
-            im[i, l] = -im[i, l]
+        for lane in range(re.shape[1]):
+            re[i, lane] = -re[i, lane]
+            im[i, lane] = -im[i, lane]
 
 
 @njit(**_OPTIONS)
 def overlap(x_re, x_im, y_re, y_im, a, b, dim, m_re, m_im):  # type: ignore[no-untyped-def]
-    """``m[r * dim + c, l] += conj(x_r) y_c``, summed over the other qubits, for each lane."""
+    """``m[r * dim + c, lane] += conj(x_r) y_c``, summed over the other qubits, for each lane."""
     lanes = x_re.shape[1]
     for g in range(x_re.shape[0] // dim):
         i = insert_zeros(g, a, b) if dim == 4 else ((g >> a) << (a + 1)) | (g & ((1 << a) - 1))
@@ -258,10 +298,14 @@ def overlap(x_re, x_im, y_re, y_im, a, b, dim, m_re, m_im):  # type: ignore[no-u
             row = i + ((r & 1) << a) + ((r >> 1) << b)
             for c in range(dim):
                 col, e = i + ((c & 1) << a) + ((c >> 1) << b), r * dim + c
-                for l in range(lanes):
-                    m_re[e, l] += x_re[row, l] * y_re[col, l] + x_im[row, l] * y_im[col, l]
-                for l in range(lanes):
-                    m_im[e, l] += x_re[row, l] * y_im[col, l] - x_im[row, l] * y_re[col, l]
+                for lane in range(lanes):
+                    m_re[e, lane] += (
+                        x_re[row, lane] * y_re[col, lane] + x_im[row, lane] * y_im[col, lane]
+                    )
+                for lane in range(lanes):
+                    m_im[e, lane] += (
+                        x_re[row, lane] * y_im[col, lane] - x_im[row, lane] * y_re[col, lane]
+                    )
 
 
 @njit(**_OPTIONS)
@@ -290,9 +334,9 @@ def dagger(u_re, u_im, dims):  # type: ignore[no-untyped-def]
         dim = dims[k]
         for r in range(dim):
             for c in range(dim):
-                for l in range(u_re.shape[2]):
-                    d_re[k, r * dim + c, l] = u_re[k, c * dim + r, l]
-                    d_im[k, r * dim + c, l] = -u_im[k, c * dim + r, l]
+                for lane in range(u_re.shape[2]):
+                    d_re[k, r * dim + c, lane] = u_re[k, c * dim + r, lane]
+                    d_im[k, r * dim + c, lane] = -u_im[k, c * dim + r, lane]
     return d_re, d_im
 
 
@@ -301,10 +345,14 @@ def forward(re, im, blocks, s_re, s_im, lane_factors, table, lane_angles):  # ty
     """Run all blocks on one tile, in place.
 
     Args:
-        re, im: The state, (D, L).
-        blocks: (K, 5) integers: kind, qubit a, qubit b, 1 if the matrix is per lane, index of the matrix.
-        s_re, s_im: Shared matrices, (Ks, 16).
-        lane_factors: ``(first, last, dims, slot, frequency)`` of the per-lane matrices, see `build`.
+        re: Real part of the state, (D, L).
+        im: Its imaginary part.
+        blocks: (K, 5) integers: kind, qubit a, qubit b, 1 if the matrix is per lane, index of the
+            matrix.
+        s_re: Real part of the shared matrices, (Ks, 16).
+        s_im: Their imaginary part.
+        lane_factors: ``(first, last, dims, slot, frequency)`` of the per-lane matrices, see
+            `build`.
         table: Factor coefficients, (F, 3, 16).
         lane_angles: (P, L).
     """
@@ -315,19 +363,30 @@ def forward(re, im, blocks, s_re, s_im, lane_factors, table, lane_angles):  # ty
     build(first, last, dims, slot, frequency, table, lane_angles, l_re, l_im)
     t_re, t_im = np.empty((4, lanes), re.dtype), np.empty((4, lanes), re.dtype)
     for k in range(len(blocks)):
-        kind, a, b, per_lane, m = blocks[k, 0], blocks[k, 1], blocks[k, 2], blocks[k, 3], blocks[k, 4]
+        kind, a, b = blocks[k, 0], blocks[k, 1], blocks[k, 2]
+        per_lane, m = blocks[k, 3], blocks[k, 4]
         ms, ml = (0, m) if per_lane else (m, 0)
         apply(re, im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
 
 
 @njit(**_OPTIONS)
-def backward(re, im, c_re, c_im, blocks, s_re, s_im, lane_factors, table, lane_angles, lane_grad, s_m):  # type: ignore[no-untyped-def]
+def backward(  # type: ignore[no-untyped-def]
+    re, im, c_re, c_im, blocks, s_re, s_im, lane_factors, table, lane_angles, lane_grad, s_m
+):
     """Un-apply all blocks on the state and the co-state and collect gradients; in place.
 
     Args:
-        re, im: The final state (D, L); afterwards the initial one.
-        c_re, c_im: The co-state ``sum_k g_k O_k psi`` (D, L); afterwards that of the initial state.
-        blocks, s_re, s_im, lane_factors, table, lane_angles: As in `forward`.
+        re: Real part of the final state (D, L); afterwards of the initial one.
+        im: Its imaginary part.
+        c_re: Real part of the co-state ``sum_k g_k O_k psi`` (D, L); afterwards of that of the
+            initial state.
+        c_im: Its imaginary part.
+        blocks: As in `forward`.
+        s_re: Shared matrices, conjugate transposed: real part.
+        s_im: Their imaginary part.
+        lane_factors: As in `forward`.
+        table: As in `forward`.
+        lane_angles: As in `forward`.
         lane_grad: (P, L), gradients of the per-lane angles are added.
         s_m: (2, Ks, 16) float64, overlaps of the shared matrices summed over the lanes are added.
     """
@@ -341,10 +400,11 @@ def backward(re, im, c_re, c_im, blocks, s_re, s_im, lane_factors, table, lane_a
     m_re, m_im = np.empty((16, lanes), re.dtype), np.empty((16, lanes), re.dtype)
     t_re, t_im = np.empty((4, lanes), re.dtype), np.empty((4, lanes), re.dtype)
     for k in range(len(blocks) - 1, -1, -1):
-        kind, a, b, per_lane, m = blocks[k, 0], blocks[k, 1], blocks[k, 2], blocks[k, 3], blocks[k, 4]
+        kind, a, b = blocks[k, 0], blocks[k, 1], blocks[k, 2]
+        per_lane, m = blocks[k, 3], blocks[k, 4]
         ms, ml = (0, m) if per_lane else (m, 0)
         apply(re, im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
-        if kind == ONE or kind == TWO:
+        if kind in (ONE, TWO):
             dim = 2 if kind == ONE else 4
             if per_lane:
                 overlap(c_re, c_im, re, im, a, b, dim, lm_re[m], lm_im[m])
@@ -353,9 +413,9 @@ def backward(re, im, c_re, c_im, blocks, s_re, s_im, lane_factors, table, lane_a
                 m_im[:] = 0
                 overlap(c_re, c_im, re, im, a, b, dim, m_re, m_im)
                 for e in range(dim * dim):
-                    for l in range(lanes):
-                        s_m[0, m, e] += m_re[e, l]
-                        s_m[1, m, e] += m_im[e, l]
+                    for lane in range(lanes):
+                        s_m[0, m, e] += m_re[e, lane]
+                        s_m[1, m, e] += m_im[e, lane]
         apply(c_re, c_im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
     chain(first, last, dims, slot, frequency, table, lane_angles, lm_re, lm_im, lane_grad)
 
@@ -372,25 +432,28 @@ def parity(i):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def expectations(re, im, strings, out):  # type: ignore[no-untyped-def]
-    """``out[s, l] = <P_s>``; ``strings`` is (S, 3): X mask, Z mask (Y sets both), number of Y modulo 4."""
+    """``out[s, lane] = <P_s>``.
+
+    ``strings`` is (S, 3): X mask, Z mask (Y sets both), number of Y modulo 4.
+    """
     for s in range(len(strings)):
         x, z, ys = strings[s, 0], strings[s, 1], strings[s, 2]
-        for l in range(re.shape[1]):
-            out[s, l] = 0
+        for lane in range(re.shape[1]):
+            out[s, lane] = 0
         for j in range(re.shape[0]):
             i = j ^ x
             sign = parity(j & z) * (1 if ys == 0 or ys == 3 else -1)
             if ys % 2 == 0:
-                for l in range(re.shape[1]):
-                    out[s, l] += sign * (re[i, l] * re[j, l] + im[i, l] * im[j, l])
+                for lane in range(re.shape[1]):
+                    out[s, lane] += sign * (re[i, lane] * re[j, lane] + im[i, lane] * im[j, lane])
             else:
-                for l in range(re.shape[1]):
-                    out[s, l] += sign * (re[i, l] * im[j, l] - im[i, l] * re[j, l])
+                for lane in range(re.shape[1]):
+                    out[s, lane] += sign * (re[i, lane] * im[j, lane] - im[i, lane] * re[j, lane])
 
 
 @njit(**_OPTIONS)
 def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
-    """``c = sum_s h[s, l] P_s psi``."""
+    """``c = sum_s h[s, lane] P_s psi``."""
     c_re[:] = 0
     c_im[:] = 0
     for s in range(len(strings)):
@@ -399,10 +462,10 @@ def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
             i = j ^ x
             sign = parity(j & z) * (1 if ys == 0 or ys == 1 else -1)
             if ys % 2 == 0:
-                for l in range(re.shape[1]):
-                    c_re[i, l] += sign * h[s, l] * re[j, l]
-                    c_im[i, l] += sign * h[s, l] * im[j, l]
+                for lane in range(re.shape[1]):
+                    c_re[i, lane] += sign * h[s, lane] * re[j, lane]
+                    c_im[i, lane] += sign * h[s, lane] * im[j, lane]
             else:
-                for l in range(re.shape[1]):
-                    c_re[i, l] -= sign * h[s, l] * im[j, l]
-                    c_im[i, l] += sign * h[s, l] * re[j, l]
+                for lane in range(re.shape[1]):
+                    c_re[i, lane] -= sign * h[s, lane] * im[j, lane]
+                    c_im[i, lane] += sign * h[s, lane] * re[j, lane]

@@ -44,7 +44,7 @@ class Factors:
     table: NDArray[np.complex128]
 
     @property
-    def index(self) -> tuple[NDArray[Any], ...]:
+    def index(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """All but the table."""
         return self.first, self.last, self.dims, self.slot, self.frequency
 
@@ -54,11 +54,12 @@ class Schedule:
     """What the kernels run for one program.
 
     Attributes:
-        blocks: ``(K, 5)``: kind, qubit a, qubit b, 1 if the matrix is per lane, index among the shared or the
-            per-lane matrices.
+        blocks: ``(K, 5)``: kind, qubit a, qubit b, 1 if the matrix is per lane, index among the
+            shared or the per-lane matrices.
         shared: Matrices that all samples share.
         lanes: Matrices that depend on an input.
-        shared_slots: Program slots that the shared matrices read, in the order of their angle vector.
+        shared_slots: Program slots that the shared matrices read, in the order of their angle
+            vector.
         lane_slots: Program slots that the per-lane matrices read.
     """
 
@@ -73,9 +74,10 @@ class Schedule:
 def schedule(program: Program) -> Schedule:
     """Fuse a program's gates into blocks.
 
-    Runs of gates on one qubit become one 2x2 matrix; a two-qubit gate takes the runs before it on its qubits into
-    its 4x4 matrix, and gates on the same pair join it. CX and CZ stay alone, since they need no arithmetic. Gates
-    that depend on an input are never fused with gates that do not: the matrices of the latter are built once a batch.
+    Runs of gates on one qubit become one 2x2 matrix; a two-qubit gate takes the runs before it on
+    its qubits into its 4x4 matrix, and gates on the same pair join it. CX and CZ stay alone, since
+    they need no arithmetic. Gates that depend on an input are never fused with gates that do not:
+    the matrices of the latter are built once a batch.
     """
     batched = set(program.angle_map.batched_slots)
     blocks: list[_Block] = []
@@ -108,7 +110,9 @@ def schedule(program: Program) -> Schedule:
     return _arrays(blocks)
 
 
-def _add_two_qubit_gate(use: GateUse, per_lane: bool, open_runs: Any, newest: Any, close: Any, emit: Any) -> None:
+def _add_two_qubit_gate(
+    use: GateUse, per_lane: bool, open_runs: Any, newest: Any, close: Any, emit: Any
+) -> None:
     a, b = use.qubits
     close([q for q in (a, b) if q in open_runs and open_runs[q].per_lane != per_lane])
     block = newest.get(a)
@@ -125,18 +129,21 @@ def _embed(use: GateUse, qubits: tuple[int, ...]) -> list[_Factor]:
     """The factors of a gate, on the qubits of its block."""
     factors = []
     for factor in use.gate.factors:
-        matrices = factor.expansion
+        c0, c1, c2 = factor.expansion
         if use.qubits != qubits:
-            matrices = tuple(m[np.ix_(_SWAP, _SWAP)] for m in matrices)  # type: ignore[assignment]
+            c0, c1, c2 = (m[np.ix_(_SWAP, _SWAP)] for m in (c0, c1, c2))
         slot = -1 if factor.param is None else use.slots[factor.param]
-        factors.append(_Factor(matrices, factor.frequency, slot))
+        factors.append(_Factor((c0, c1, c2), factor.frequency, slot))
     return factors
 
 
 def _widen(factor: _Factor, position: int) -> _Factor:
     """A factor on one qubit as one on the block's two."""
     eye = np.eye(2)
-    wide = [np.kron(eye, m) if position == 0 else np.kron(m, eye) for m in factor.matrices]
+    wide: list[ComplexArray] = [
+        np.asarray(np.kron(eye, m) if position == 0 else np.kron(m, eye), dtype=np.complex128)
+        for m in factor.matrices
+    ]
     return _Factor((wide[0], wide[1], wide[2]), factor.frequency, factor.slot)
 
 
@@ -160,7 +167,8 @@ def _arrays(blocks: list[_Block]) -> Schedule:
 def _pack(blocks: list[_Block]) -> tuple[Factors, tuple[int, ...]]:
     slots = tuple(dict.fromkeys(f.slot for block in blocks for f in block.factors if f.slot >= 0))
     position = {slot: k for k, slot in enumerate(slots)} | {-1: -1}
-    first, last, factors = [], [], []
+    first, last = [], []
+    factors: list[_Factor] = []
     for block in blocks:
         first.append(len(factors))
         factors += _merge_fixed(block.factors)
