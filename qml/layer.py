@@ -123,12 +123,12 @@ class QuantumLayer(nn.Module):
         Raises:
             ValueError: The backend has no device.
         """
-        prepare = getattr(self.backend, "transpiled", None)
-        if prepare is None or self.execution.noise is None:
+        transpile = getattr(self.backend, "transpile", None)
+        if transpile is None or self.execution.noise is None:
             raise ValueError(
                 f"backend {self.backend.name!r} has no device, so nothing is transpiled"
             )
-        return prepare(self.program)
+        return transpile(self.program)
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """Outputs for a batch of inputs: ``(..., num_inputs) -> (..., num_outputs)``."""
@@ -140,24 +140,23 @@ class QuantumLayer(nn.Module):
         ``std`` is ``None`` for exact values.
         """
         rows, shape = self._rows(x)
-        if not self.weights.isfinite().all():
-            bad = int((~self.weights.isfinite()).nonzero()[0])
-            raise ValueError(
-                f"weight {self.program.weights[bad]!r} is {float(self.weights[bad])}; "
-                "weights must be finite"
-            )
-        result = execute([self._task(rows)], self.execution)[0]
-        if (
-            self.shots is not None
-            or self.execution.diff_method == "spsa"
-            or isinstance(self.execution.diff_method, SPSA)
-        ):
+        task = self._task(rows)
+        self.backend.check(task)
+        self._check_finite(rows)
+        result = execute([task], self.execution)[0]
+        if self._random:
             self.calls += 1
         std = None if result.std is None else result.std.reshape(*shape, self.num_outputs)
         return Result(result.values.reshape(*shape, self.num_outputs), std)
 
+    @property
+    def _random(self) -> bool:
+        """Whether two calls on the same input may differ."""
+        method = self.execution.diff_method
+        return self.shots is not None or method == "spsa" or isinstance(method, SPSA)
+
     def _task(self, rows: Tensor) -> Task:
-        seed = (self.seed, int(self.calls), 0)
+        seed = (self.seed, int(self.calls) if self._random else 0, 0)
         return Task(self.program, rows, self.weights, self.observables, self.shots, seed)
 
     def _rows(self, x: Tensor | None) -> tuple[Tensor, torch.Size]:
@@ -177,14 +176,21 @@ class QuantumLayer(nn.Module):
                 f"but the last dimension must be the layer's {width} inputs"
             )
         rows = x.reshape(-1, width) if width else x.new_zeros(x.shape[:-1].numel(), 0)
-        rows = rows.to(self.weights.dtype)
+        return rows.to(self.weights.dtype), x.shape[:-1]
+
+    def _check_finite(self, rows: Tensor) -> None:
         if not rows.isfinite().all():
             row, column = (~rows.isfinite()).nonzero()[0].tolist()
             raise ValueError(
-                f"x holds {float(rows[row, column])} in sample {row}, feature {column} "
+                f"x holds {float(rows.detach()[row, column])} in sample {row}, feature {column} "
                 f"({self.program.inputs[column]!r}); inputs must be finite"
             )
-        return rows, x.shape[:-1]
+        if not self.weights.isfinite().all():
+            bad = int((~self.weights.isfinite()).nonzero()[0])
+            raise ValueError(
+                f"weight {self.program.weights[bad]!r} is {float(self.weights.detach()[bad])}; "
+                "weights must be finite"
+            )
 
     def with_backend(
         self,

@@ -61,8 +61,10 @@ class NativeBackend(Backend):
                 "move the layer to the CPU or use backend='reference'"
             )
         tiles, lanes = _tiling(task.batch)
-        # every tile's state, and a co-state per worker
-        states = tiles + min(tiles, self._workers())
+        # every tile's state, and a copy and a co-state per worker; probabilities take as much again
+        states = tiles + 2 * min(tiles, self._workers())
+        if task.shots is not None or task.observables.sums is None:
+            states += 2 * tiles
         check_memory(
             task.program.num_qubits,
             2 * task.inputs.element_size() * states * lanes * 2**task.program.num_qubits,
@@ -74,8 +76,6 @@ class NativeBackend(Backend):
 
     def _run(self, task: Task) -> Result:
         self.check(task)
-        if task.batch == 0:
-            return Result(task.inputs.new_zeros(0, task.observables.num_outputs))
         if task.shots is None:
             return Result(self._values(task.program, task, task.observables))
         probs = Observables(task.program.num_qubits, None)
@@ -95,7 +95,9 @@ class NativeBackend(Backend):
         return values
 
     def _workers(self) -> int:
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads is None and hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return self.threads or os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +169,8 @@ def _tiling(batch: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """The threads of one process: a forked child does not inherit its parent's."""
     return ThreadPoolExecutor(workers, thread_name_prefix="nisqkit-native")
 
 
@@ -180,7 +183,7 @@ def _each_tile(function: Callable[[int], None], tiles: int, workers: int) -> Non
         for t in range(tiles):
             function(t)
     else:
-        list(_pool(workers).map(function, range(tiles)))
+        list(_pool(workers, os.getpid()).map(function, range(tiles)))
 
 
 def _to_tiles(rows: Array, tiles: int, lanes: int) -> Array:

@@ -17,16 +17,36 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import intrinsic
 
 ONE, TWO, CX, CZ = 0, 1, 2, 3
 """Block kinds: a matrix on one qubit, a matrix on two, and two gates that need no arithmetic."""
 
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
-}
+# No fast-math: the compiler may then neither reorder nor fuse, so that a kernel gives the same bits
+# wherever it is inlined. Multiply-adds are written out with `fma`.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+    """``a * b + c``, rounded once."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.fma(*arguments)
+
+    return a(a, a, a), generate
+
+
+@njit(**_OPTIONS)
+def real(ar, ai, xr, xi, plus):  # type: ignore[no-untyped-def]
+    """Real part of ``a * x + plus``."""
+    return fma(ar, xr, fma(-ai, xi, plus))
+
+
+@njit(**_OPTIONS)
+def imag(ar, ai, xr, xi, plus):  # type: ignore[no-untyped-def]
+    """Imaginary part of ``a * x + plus``."""
+    return fma(ar, xi, fma(ai, xr, plus))
 
 
 @njit(**_OPTIONS)
@@ -153,10 +173,10 @@ def one_shared(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
             j = i + stride
             for lane in range(lanes):
                 xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
-                re[i, lane] = ar * xr - ai * xi + br * yr - bi * yi
-                im[i, lane] = ar * xi + ai * xr + br * yi + bi * yr
-                re[j, lane] = cr * xr - ci * xi + dr * yr - di * yi
-                im[j, lane] = cr * xi + ci * xr + dr * yi + di * yr
+                re[i, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi))
+                im[i, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr))
+                re[j, lane] = real(cr, ci, xr, xi, fma(dr, yr, -di * yi))
+                im[j, lane] = imag(cr, ci, xr, xi, fma(dr, yi, di * yr))
 
 
 @njit(**_OPTIONS)
@@ -168,30 +188,12 @@ def one_lanes(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
             j = i + stride
             for lane in range(lanes):
                 xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
-                re[i, lane] = (
-                    u_re[0, lane] * xr
-                    - u_im[0, lane] * xi
-                    + u_re[1, lane] * yr
-                    - u_im[1, lane] * yi
-                )
-                im[i, lane] = (
-                    u_re[0, lane] * xi
-                    + u_im[0, lane] * xr
-                    + u_re[1, lane] * yi
-                    + u_im[1, lane] * yr
-                )
-                re[j, lane] = (
-                    u_re[2, lane] * xr
-                    - u_im[2, lane] * xi
-                    + u_re[3, lane] * yr
-                    - u_im[3, lane] * yi
-                )
-                im[j, lane] = (
-                    u_re[2, lane] * xi
-                    + u_im[2, lane] * xr
-                    + u_re[3, lane] * yi
-                    + u_im[3, lane] * yr
-                )
+                ar, br, cr, dr = u_re[0, lane], u_re[1, lane], u_re[2, lane], u_re[3, lane]
+                ai, bi, ci, di = u_im[0, lane], u_im[1, lane], u_im[2, lane], u_im[3, lane]
+                re[i, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi))
+                im[i, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr))
+                re[j, lane] = real(cr, ci, xr, xi, fma(dr, yr, -di * yi))
+                im[j, lane] = imag(cr, ci, xr, xi, fma(dr, yi, di * yr))
 
 
 @njit(**_OPTIONS)
@@ -227,19 +229,13 @@ def two_shared(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped
             ar, br, cr, dr = u_re[4 * r], u_re[4 * r + 1], u_re[4 * r + 2], u_re[4 * r + 3]
             ai, bi, ci, di = u_im[4 * r], u_im[4 * r + 1], u_im[4 * r + 2], u_im[4 * r + 3]
             for lane in range(lanes):
-                re[row, lane] = (
-                    (ar * t_re[0, lane] - ai * t_im[0, lane])
-                    + (br * t_re[1, lane] - bi * t_im[1, lane])
-                ) + (
-                    (cr * t_re[2, lane] - ci * t_im[2, lane])
-                    + (dr * t_re[3, lane] - di * t_im[3, lane])
+                xr, xi, yr, yi = t_re[0, lane], t_im[0, lane], t_re[1, lane], t_im[1, lane]
+                zr, zi, wr, wi = t_re[2, lane], t_im[2, lane], t_re[3, lane], t_im[3, lane]
+                re[row, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi)) + real(
+                    cr, ci, zr, zi, fma(dr, wr, -di * wi)
                 )
-                im[row, lane] = (
-                    (ar * t_im[0, lane] + ai * t_re[0, lane])
-                    + (br * t_im[1, lane] + bi * t_re[1, lane])
-                ) + (
-                    (cr * t_im[2, lane] + ci * t_re[2, lane])
-                    + (dr * t_im[3, lane] + di * t_re[3, lane])
+                im[row, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr)) + imag(
+                    cr, ci, zr, zi, fma(dr, wi, di * wr)
                 )
 
 
@@ -253,17 +249,14 @@ def two_lanes(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped-
         for r in range(4):
             row = i + ((r & 1) << a) + ((r >> 1) << b)
             for lane in range(lanes):
-                re[row, lane] = (
-                    u_re[4 * r, lane] * t_re[0, lane] - u_im[4 * r, lane] * t_im[0, lane]
-                )
-                im[row, lane] = (
-                    u_re[4 * r, lane] * t_im[0, lane] + u_im[4 * r, lane] * t_re[0, lane]
-                )
-            for c in range(1, 4):
+                re[row, lane] = 0
+                im[row, lane] = 0
+            for c in range(4):
                 e = 4 * r + c
                 for lane in range(lanes):
-                    re[row, lane] += u_re[e, lane] * t_re[c, lane] - u_im[e, lane] * t_im[c, lane]
-                    im[row, lane] += u_re[e, lane] * t_im[c, lane] + u_im[e, lane] * t_re[c, lane]
+                    ur, ui, xr, xi = u_re[e, lane], u_im[e, lane], t_re[c, lane], t_im[c, lane]
+                    re[row, lane] = real(ur, ui, xr, xi, re[row, lane])
+                    im[row, lane] = imag(ur, ui, xr, xi, im[row, lane])
 
 
 @njit(**_OPTIONS)
@@ -299,13 +292,10 @@ def overlap(x_re, x_im, y_re, y_im, a, b, dim, m_re, m_im):  # type: ignore[no-u
             for c in range(dim):
                 col, e = i + ((c & 1) << a) + ((c >> 1) << b), r * dim + c
                 for lane in range(lanes):
-                    m_re[e, lane] += (
-                        x_re[row, lane] * y_re[col, lane] + x_im[row, lane] * y_im[col, lane]
-                    )
-                for lane in range(lanes):
-                    m_im[e, lane] += (
-                        x_re[row, lane] * y_im[col, lane] - x_im[row, lane] * y_re[col, lane]
-                    )
+                    xr, xi = x_re[row, lane], x_im[row, lane]
+                    yr, yi = y_re[col, lane], y_im[col, lane]
+                    m_re[e, lane] = fma(xr, yr, fma(xi, yi, m_re[e, lane]))
+                    m_im[e, lane] = fma(xr, yi, fma(-xi, yr, m_im[e, lane]))
 
 
 @njit(**_OPTIONS)

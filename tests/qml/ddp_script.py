@@ -1,0 +1,27 @@
+"""Two processes of DistributedDataParallel get the gradient of the whole batch."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from nisqkit.circuits import angle, hardware_efficient
+from nisqkit.qml import QuantumLayer
+from torch.nn.parallel import DistributedDataParallel
+
+
+def main(rank: int, rendezvous: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    circuit = angle(2).compose(hardware_efficient(2, 1))
+    layer = QuantumLayer(circuit, "x", init="uniform", seed=rank).double()  # rank 0's weights win
+    parallel = DistributedDataParallel(layer)
+    x = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(8, 2)
+    parallel(x[rank::2]).pow(2).mean().backward()
+    alone = QuantumLayer(circuit, "x", init="uniform", seed=0).double()
+    alone(x).pow(2).mean().backward()
+    torch.testing.assert_close(layer.weights.grad, alone.weights.grad)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(main, args=(sys.argv[1],), nprocs=2)
