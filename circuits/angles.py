@@ -110,13 +110,14 @@ class AngleMap:
         key = (slots, like.dtype, like.device)
         if (key, "x") not in self._cache:
             n, row = len(self.inputs), {slot: k for k, slot in enumerate(slots)}
-            full = torch.zeros(n + len(self.weights), len(slots), dtype=torch.float64)
-            for slot, parameter, coefficient in self.terms:
-                if slot in row:
-                    full[parameter, row[slot]] += coefficient
-            constants = torch.tensor([self.constants[s] for s in slots], dtype=torch.float64)
-            for name, part in (("x", full[:n]), ("w", full[n:]), ("b", constants)):
-                self._cache[key, name] = part.to(like.device, like.dtype)
+            with torch.inference_mode(False):  # what is cached must serve autograd later
+                full = torch.zeros(n + len(self.weights), len(slots), dtype=torch.float64)
+                for slot, parameter, coefficient in self.terms:
+                    if slot in row:
+                        full[parameter, row[slot]] += coefficient
+                constants = torch.tensor([self.constants[s] for s in slots], dtype=torch.float64)
+                for name, part in (("x", full[:n]), ("w", full[n:]), ("b", constants)):
+                    self._cache[key, name] = part.to(like.device, like.dtype)
         return self._cache[key, "x"], self._cache[key, "w"], self._cache[key, "b"]
 
     def split(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,11 +135,13 @@ class AngleMap:
         a_x, a_w, b = self._matrices(self.batched_slots, weights)
         batched = (b + weights @ a_w) + inputs @ a_x
         if self.nonlinear is not None:
-            values = self.nonlinear.function(inputs, weights.expand(len(inputs), -1))
-            shared = self._fill(shared, self.shared_slots, values[:1] if len(values) else values)
+            # the shared slots need a row even where the batch is empty
+            rows = inputs if len(inputs) else inputs.new_full((1, inputs.shape[1]), 0.5)
+            values = self.nonlinear.function(rows, weights.expand(len(rows), -1))
+            shared = self._fill(shared, self.shared_slots, values[:1])
             if shared.dim() == 2:
                 shared = shared[0]
-            batched = self._fill(batched, self.batched_slots, values)
+            batched = self._fill(batched, self.batched_slots, values[: len(inputs)])
         return shared, batched
 
     def _fill(self, angles: Tensor, slots: tuple[int, ...], values: Tensor) -> Tensor:

@@ -56,6 +56,8 @@ def angle(
             f"an encoder needs at least 1 qubit and 1 feature, got {num_qubits} and {count}"
         )
     layers = gates.split()
+    if not layers:
+        raise ValueError(f"gates must name at least one rotation, such as 'ry', got {gates!r}")
     for g in layers:
         if g not in ("rx", "ry", "rz", "p"):
             raise ValueError(unknown("rotation", g, ("rx", "ry", "rz", "p")))
@@ -122,6 +124,8 @@ def amplitude(num_features: int, *, name: str = "x") -> QuantumCircuit:
         >>> amplitude(16).num_qubits
         4
     """
+    if num_features < 1:
+        raise ValueError(f"amplitude needs at least 1 feature, got {num_features}")
     gate = AmplitudeInput(list(ParameterVector(name, num_features)))
     circuit = QuantumCircuit(gate.num_qubits)
     circuit.append(gate, range(gate.num_qubits))

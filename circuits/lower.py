@@ -285,17 +285,18 @@ class Formulas:
             "acos": torch.arccos,
             "atan": torch.arctan,
             "Abs": torch.abs,
-            "sign": torch.sign,
+            "signum": torch.sign,
         }
         symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(self.num_parameters)]
-        self._function = sympy.lambdify(
-            symbols, list(self.formulas), modules=[table, "math"], cse=True
-        )
+        # SymPy would print its own sign() as a comparison, which a batch cannot answer
+        formulas = [f.replace(sympy.sign, sympy.Function("signum")) for f in self.formulas]
+        self._function = sympy.lambdify(symbols, formulas, modules=[table, "math"], cse=True)
 
     def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """``(..., num_inputs), (..., num_weights) -> (..., number of formulas)``."""
         columns = torch.cat([inputs, weights], dim=-1).unbind(dim=-1)
-        return torch.stack(list(self._function(*columns)), dim=-1)
+        values = self._function(*columns)  # a number where a formula turned out to be constant
+        return torch.stack([torch.zeros_like(columns[0]) + v for v in values], dim=-1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"formulas": self.formulas, "num_parameters": self.num_parameters}

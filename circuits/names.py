@@ -18,7 +18,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         ['a', 'w2', 'w10']
     """
     parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:

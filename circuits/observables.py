@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -58,7 +58,9 @@ class Observables:
             return cls(num_qubits, tuple(((s, 1.0),) for s in strings))
         if isinstance(given, str) and given == "probs":
             return cls(num_qubits, None)
-        items = [given] if isinstance(given, (str, Pauli, SparsePauliOp)) else list(given)
+        if isinstance(given, (str, Pauli, SparsePauliOp)) or not isinstance(given, Iterable):
+            given = [given]
+        items = list(given)
         if not items:
             raise ValueError("observables is empty: give at least one, or None for Z on each qubit")
         return cls(num_qubits, tuple(_parse_sum(item, num_qubits) for item in items))
@@ -114,7 +116,7 @@ def _parse_sum(item: ObservableLike, num_qubits: int) -> tuple[tuple[str, float]
             )
         terms = [(item, 1.0 + 0j)]
     elif isinstance(item, (Pauli, SparsePauliOp)):
-        terms = [(s, complex(c)) for s, c in SparsePauliOp(item).simplify().to_list()]
+        terms = [(s, complex(c)) for s, c in SparsePauliOp(item).simplify(atol=0, rtol=0).to_list()]
     else:
         raise TypeError(
             "an observable is a Pauli string, a Pauli or a SparsePauliOp, "

@@ -35,7 +35,7 @@ def apply(state: Tensor, matrix: Tensor, qubits: Sequence[int]) -> Tensor:
     """
     axes = [state.dim() - 1 - q for q in reversed(qubits)]
     front = state.movedim(axes, list(range(1, 1 + len(axes))))
-    flat = front.reshape(len(state), 2 ** len(axes), -1)
+    flat = front.reshape(len(state), 2 ** len(axes), 2 ** (state.dim() - 1 - len(axes)))
     return (matrix @ flat).reshape(front.shape).movedim(list(range(1, 1 + len(axes))), axes)
 
 

@@ -81,11 +81,10 @@ def draw(
     for group, rows in enumerate(probabilities):
         clean = np.clip(np.asarray(rows, dtype=np.float64), 0, None)
         clean /= clean.sum(axis=1, keepdims=True)
-        result.append(
-            np.array(
-                [generator(seed, b, group).multinomial(shots, row) for b, row in enumerate(clean)]
-            )
-        )
+        counts = np.zeros(clean.shape, dtype=np.int64)
+        for b, row in enumerate(clean):
+            counts[b] = generator(seed, b, group).multinomial(shots, row)
+        result.append(counts)
     return result
 
 
@@ -97,12 +96,27 @@ def estimate(
     Observables of a group share their bitstrings.
     """
     value, variance = 0.0, 0.0
-    for table, score in zip(counts, scores(observables), strict=True):
+    # a bitstring's score for the probabilities is a row of the identity: too large to build
+    groups = scores(observables) if observables.sums is not None else [None]
+    for table, score in zip(counts, groups, strict=True):
         shots = table.sum(axis=1, keepdims=True)
-        mean = table @ score.T / shots
-        spread = table @ (score**2).T / shots - mean**2
+        mean = _total(table, score) / shots
+        square = mean if score is None else _total(table, score**2) / shots
         value, variance = (
             value + mean,
-            variance + np.clip(spread, 0, None) / np.maximum(shots - 1, 1),
+            variance + np.clip(square - mean**2, 0, None) / np.maximum(shots - 1, 1),
         )
     return Result(torch.as_tensor(value).to(dtype), torch.as_tensor(np.sqrt(variance)).to(dtype))
+
+
+def _total(table: NDArray[np.int64], score: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Counts times scores, ``(batch, num_outputs)``.
+
+    Row by row: the rounding of one large matrix product would depend on the size of the batch.
+    """
+    if score is None:
+        return table.astype(np.float64)
+    totals = np.empty((len(table), len(score)))
+    for b, row in enumerate(table):
+        totals[b] = score @ row
+    return totals

@@ -41,8 +41,8 @@ class NativeBackend(Backend):
         threads: Number of threads; default all cores that this process may use.
 
     Raises:
-        ValueError: Less than one thread, a torch device other than the CPU, or a state that does
-            not fit in memory.
+        ValueError: Less than one thread, a torch device other than the CPU, a dtype other than
+            float32 and float64, or a state that does not fit in memory.
     """
 
     name = "native"
@@ -54,11 +54,16 @@ class NativeBackend(Backend):
         self.threads = threads
 
     def check(self, task: Task) -> None:
-        """Refuse other torch devices, and circuits that do not fit in memory."""
+        """Refuse other torch devices and dtypes, and circuits that do not fit in memory."""
         if task.inputs.device.type != "cpu":
             raise ValueError(
                 f"the native engine runs on the CPU, but the inputs are on {task.inputs.device}; "
                 "move the layer to the CPU or use backend='reference'"
+            )
+        if task.inputs.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"the native engine computes in float32 or float64, not in {task.inputs.dtype}; "
+                "use layer.float() or layer.double()"
             )
         tiles, lanes = _tiling(task.batch)
         # every tile's state, and a copy and a co-state per worker; probabilities take as much again

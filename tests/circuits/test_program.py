@@ -1,0 +1,132 @@
+"""Programs: immutable keys, the same state by inputs and by slots, and normalised amplitudes."""
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import random_unitary
+
+from nisqkit.circuits import AmplitudeInput, GateUse, Program, amplitude, angle, lower
+from nisqkit.circuits.ansatze import hardware_efficient
+from nisqkit.circuits.program import Prepare
+from nisqkit.hardware_backends.conformance import random_circuit
+from nisqkit.hardware_backends.reference import final_state
+
+
+def test_equal_circuits_are_one_key() -> None:
+    one, other = (lower(random_circuit(3, 20, seed=1), inputs="x") for _ in range(2))
+    assert one is not other
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({one, other, lower(random_circuit(3, 20, seed=2), inputs="x")}) == 2
+
+
+def test_inputs_and_weights_are_told_apart() -> None:
+    circuit = angle(2)
+    assert lower(circuit) != lower(circuit, inputs="x")
+
+
+def test_nothing_can_be_changed() -> None:
+    program = lower(angle(1))
+    with pytest.raises(FrozenInstanceError):
+        program.num_qubits = 2  # type: ignore[misc]
+
+
+def test_copies_carry_no_hash() -> None:
+    """Text is hashed differently in every process, so a hash must not travel."""
+    program = lower(random_circuit(2, 10, seed=0), inputs="x")
+    hash(program)
+    assert set(program.__getstate__()) == {field.name for field in fields(Program)}
+    for twin in (copy.deepcopy(program), pickle.loads(pickle.dumps(program))):
+        assert twin == program
+        assert hash(twin) == hash(program)
+
+
+def test_repr_counts() -> None:
+    circuit = amplitude(4).compose(hardware_efficient(2, 1))
+    text = "Program(2 qubits, amplitudes on 2 qubits, 5 gates, 4 inputs, 4 weights)"
+    assert repr(lower(circuit, "x")) == text
+    assert repr(lower(angle(2))) == "Program(2 qubits, 2 gates, 0 inputs, 2 weights)"
+
+
+def test_the_matrix_of_a_unitary_is_kept() -> None:
+    matrix = random_unitary(4, seed=0).data
+    use = GateUse("unitary", (1, 0), matrix=tuple(matrix.ravel().tolist()))
+    assert use.gate.num_qubits == 2
+    assert_allclose(use.gate.matrix(torch.zeros(0, dtype=torch.float64)), matrix)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_by_slots_is_the_same_structure(seed: int) -> None:
+    program = lower(random_circuit(3, 20, seed), inputs="x")
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, len(program.inputs), generator=generator, dtype=torch.float64)
+    w = torch.randn(len(program.weights), generator=generator, dtype=torch.float64)
+    angles = program.angles(x, w)
+    by_slots = program.by_slots
+    assert by_slots.gates == program.gates
+    assert by_slots.weights == ()
+    again = by_slots.angles(angles, w.new_zeros(0))
+    assert torch.equal(again, angles)
+    torch.testing.assert_close(final_state(by_slots, again), final_state(program, angles))
+
+
+def weighted_amplitudes() -> Program:
+    """Three amplitudes that are weights, on qubits 2 and 0 of three, then an input."""
+    circuit, w, x = QuantumCircuit(3), ParameterVector("w", 3), ParameterVector("x", 1)
+    circuit.append(AmplitudeInput([w[0], 2 * w[1], w[0] - w[2]]), [2, 0])
+    circuit.ry(x[0] + w[2], 1)
+    return lower(circuit, "x")
+
+
+def test_amplitudes_are_normalised() -> None:
+    program = lower(amplitude(3), "x")
+    assert program.prepare == Prepare((0, 1), (0, 1, 2))
+    x = torch.tensor([[3.0, 0.0, -4.0], [0.0, 1e-3, 0.0]], dtype=torch.float64)
+    expected = [[0.6, 0, -0.8], [0, 1, 0]]
+    assert_allclose(program.angles(x, x.new_zeros(0)), expected, atol=1e-15)
+    assert_allclose(program.split_angles(x, x.new_zeros(0))[1], expected, atol=1e-15)
+
+
+def test_amplitudes_that_are_weights() -> None:
+    program = weighted_amplitudes()
+    x = torch.tensor([[0.3], [0.5]], dtype=torch.float64)
+    w = torch.tensor([3.0, -2.0, 3.0], dtype=torch.float64)
+    assert_allclose(program.angles(x, w), [[0.6, -0.8, 0, 3.3], [0.6, -0.8, 0, 3.5]])
+    shared, batched = program.split_angles(x, w)
+    assert_allclose(shared, [0.6, -0.8, 0])
+    assert_allclose(batched, [[3.3], [3.5]])
+    # |w| as Qiskit has it: qubit 2 is the low bit of the amplitude's index, qubit 0 the high one
+    state = final_state(program, program.angles(x, w))[0].flatten().numpy()
+    rotated = np.array([np.cos(1.65), np.sin(1.65)])
+    assert_allclose(state[[0b000, 0b010]], 0.6 * rotated)
+    assert_allclose(state[[0b100, 0b110]], -0.8 * rotated)
+    assert_allclose(np.linalg.norm(state), 1)
+
+
+@pytest.mark.parametrize("program", [lower(amplitude(3), "x"), weighted_amplitudes()], ids=repr)
+def test_gradient_of_the_normalisation(program: Program) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, len(program.inputs), generator=generator, dtype=torch.float64)
+    w = torch.randn(len(program.weights), generator=generator, dtype=torch.float64)
+    arguments = (x.requires_grad_(), w.requires_grad_())
+    assert torch.autograd.gradcheck(program.angles, arguments)
+    assert torch.autograd.gradcheck(program.split_angles, arguments)
+
+
+def test_a_sample_of_zeros_is_named() -> None:
+    program = lower(amplitude(2), "x")
+    x = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    message = "all amplitudes of sample 1 are zero, so it is not a quantum state; give at least one"
+    with pytest.raises(ValueError, match=message):
+        program.angles(x, x.new_zeros(0))
+    with pytest.raises(ValueError, match=message):
+        program.split_angles(x, x.new_zeros(0))
+    with pytest.raises(ValueError, match="all amplitudes of sample 0 are zero"):
+        weighted_amplitudes().split_angles(torch.zeros(2, 1), torch.zeros(3))
