@@ -1,0 +1,347 @@
+"""The native engine against the reference engine, finite differences and itself on more threads."""
+
+import os
+import signal
+import time
+import tracemalloc
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import Pauli, Statevector
+from torch import Tensor
+
+from nisqkit.circuits import (
+    AmplitudeInput,
+    Observables,
+    Program,
+    Task,
+    amplitude,
+    hardware_efficient,
+    lower,
+    u3_cu3,
+)
+from nisqkit.circuits.gates import GATES
+from nisqkit.circuits.lower import gate_class
+from nisqkit.hardware_backends.conformance import random_circuit, random_observables, random_task
+from nisqkit.hardware_backends.native import NativeBackend
+from nisqkit.hardware_backends.native import backend as module
+from nisqkit.hardware_backends.reference import ReferenceBackend
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*shape, generator=generator, dtype=torch.float64) * 4 - 2
+
+
+def task(program: Program, observables: Observables, batch: int, seed: int = 0) -> Task:
+    """A task at random float64 inputs and weights that ask for gradients."""
+    x = numbers(batch, len(program.inputs), seed=seed).requires_grad_()
+    w = numbers(len(program.weights), seed=seed + 1).requires_grad_()
+    return Task(program, x, w, observables)
+
+
+def results(given: Task, backend: NativeBackend | ReferenceBackend) -> list[Tensor]:
+    """Values, and gradients of a random mixture of them."""
+    values = backend.run([given])[0].values
+    mix = numbers(*values.shape, seed=7).to(values.dtype)
+    wanted = [t for t in (given.inputs, given.weights) if t.requires_grad]
+    if not values.requires_grad:
+        return [values]
+    grads = torch.autograd.grad((mix * values).sum(), wanted, materialize_grads=True)
+    return [values.detach(), *grads]
+
+
+def assert_like_reference(given: Task, tolerance: float = 1e-12) -> None:
+    found, right = results(given, NativeBackend()), results(given, ReferenceBackend())
+    for one, other in zip(found, right, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_every_gate_on_every_pair_of_qubits(name: str) -> None:
+    """With its angles as weights (one matrix for all samples) and as inputs (one per sample)."""
+    record = GATES[name]
+    places = [(q,) for q in range(3)]
+    if record.num_qubits == 2:
+        places = [(a, b) for a in range(3) for b in range(3) if a != b]
+    for place in places:
+        circuit, v = QuantumCircuit(3), ParameterVector("v", max(1, record.num_params))
+        for q in range(3):
+            circuit.ry(0.4 + 0.5 * q, q)
+            circuit.rz(0.9 - 0.7 * q, q)
+        circuit.append(gate_class(name)(*v[: record.num_params]), place)
+        for inputs in (None, "v") if record.num_params else (None,):
+            program = lower(circuit, inputs)
+            assert_like_reference(task(program, random_observables(3, seed=1), batch=2))
+
+
+@pytest.mark.parametrize("num_qubits", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("inputs", [None, "x", "w"])
+def test_random_circuits(num_qubits: int, inputs: str | None) -> None:
+    program = lower(random_circuit(num_qubits, 40, seed=8), inputs)
+    assert_like_reference(task(program, random_observables(num_qubits, 3), batch=3), 1e-11)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_adjoint_is_the_finite_difference(seed: int) -> None:
+    given = random_task(3, seed, batch=2, num_gates=15)
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        return NativeBackend().run([replace(given, inputs=x, weights=w)])[0].values
+
+    assert torch.autograd.gradcheck(values, (given.inputs, given.weights))
+
+
+@pytest.mark.parametrize("batch", [0, 1, 15, 16, 17, 33])
+def test_every_batch_size(batch: int) -> None:
+    program = lower(random_circuit(3, 20, seed=5), "x")
+    assert_like_reference(task(program, random_observables(3, 2), batch), 1e-11)
+    assert_like_reference(task(program, Observables.parse("probs", 3), batch), 1e-11)
+
+
+@pytest.mark.parametrize("shots", [None, 10])
+def test_an_empty_batch_is_no_special_case(shots: int | None) -> None:
+    program = lower(u3_cu3(3, 1))
+    result = NativeBackend().run([replace(task(program, random_observables(3, 2), 0), shots=shots)])
+    assert result[0].values.shape == (0, 4)
+    assert (result[0].std is None) == (shots is None)
+
+
+@pytest.mark.parametrize("observables", [random_observables(4, 9), Observables.parse("probs", 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threads_do_not_change_a_bit(dtype: torch.dtype, observables: Observables) -> None:
+    """Seven tiles, the last of them not full; values and gradients."""
+    program = lower(random_circuit(4, 30, seed=1), "x")
+    double = task(program, observables, batch=100)
+    x, w = (t.detach().to(dtype).requires_grad_() for t in (double.inputs, double.weights))
+    given = replace(double, inputs=x, weights=w)
+    alone = results(given, NativeBackend(threads=1))
+    for threads in (2, 3, None):
+        again = results(given, NativeBackend(threads=threads))
+        assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
+def test_no_gates() -> None:
+    observables = Observables.parse(["ZZ", "XI"], 2)
+    empty = Task(lower(QuantumCircuit(2)), torch.zeros(3, 0), torch.zeros(0), observables)
+    assert NativeBackend().run([empty])[0].values.tolist() == [[1, 0]] * 3
+    assert_like_reference(empty)
+
+
+def test_no_weights_no_inputs_or_neither() -> None:
+    circuit, v = QuantumCircuit(2), ParameterVector("v", 3)
+    circuit.rx(v[0], 0)
+    circuit.cu(v[1], v[2], 0.3, v[0] * v[1], 1, 0)
+    for inputs in (None, "v"):
+        assert_like_reference(task(lower(circuit, inputs), random_observables(2, 0), batch=3))
+    assert_like_reference(
+        task(lower(circuit.assign_parameters([0.1, 0.2, 0.3])), random_observables(2, 0), batch=3)
+    )
+
+
+def test_only_one_of_the_two_asks_for_a_gradient() -> None:
+    given = random_task(3, seed=2)
+    for one, other in (("inputs", "weights"), ("weights", "inputs")):
+        half = replace(given, **{other: getattr(given, other).detach()})
+        found, right = results(half, NativeBackend()), results(given, ReferenceBackend())
+        torch.testing.assert_close(found[1], right[1 if one == "inputs" else 2])
+
+
+@pytest.mark.parametrize("strings", [["Y"], ["YY", "XY"], ["YYY", "YIY", "XYZ"], ["YYYY", "YXYZ"]])
+def test_strings_with_ys(strings: list[str]) -> None:
+    """An odd number of Y has imaginary entries; values by Qiskit, gradients by the reference."""
+    n = len(strings[0])
+    circuit = u3_cu3(n, blocks=3)
+    given = task(lower(circuit), Observables.parse(strings, n), batch=1)
+    values = dict(zip(given.program.weights, given.weights.tolist(), strict=True))
+    state = Statevector(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
+    expected = [state.expectation_value(Pauli(s)).real for s in strings]
+    assert_allclose(NativeBackend().run([given])[0].values.detach()[0], expected, atol=1e-12)
+    assert_like_reference(given)
+
+
+def test_gradients_of_probabilities() -> None:
+    given = replace(random_task(3, seed=6), observables=Observables.parse("probs", 3))
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        return NativeBackend().run([replace(given, inputs=x, weights=w)])[0].values
+
+    assert torch.autograd.gradcheck(values, (given.inputs, given.weights))
+    total = values(given.inputs, given.weights).sum()
+    (slope,) = torch.autograd.grad(total, given.weights)
+    assert_allclose(slope, torch.zeros_like(slope), atol=1e-14)  # they always sum to one
+
+
+def with_amplitudes(of: str) -> Program:
+    """Three amplitudes on qubits 2 and 0 of three, given by inputs or by weights."""
+    circuit, a, b = QuantumCircuit(3), ParameterVector("a", 3), ParameterVector("b", 4)
+    circuit.append(AmplitudeInput([a[0], a[1] - 0.5, a[0] * a[2]]), [2, 0])
+    circuit.ry(b[0], 1)
+    circuit.crx(b[1] + a[1], 1, 2)
+    circuit.cx(2, 0)
+    circuit.rxx(b[2] * b[3], 0, 1)
+    return lower(circuit, of)
+
+
+@pytest.mark.parametrize("inputs", ["a", "b"])
+@pytest.mark.parametrize("observables", [random_observables(3, 4), Observables.parse("probs", 3)])
+def test_amplitudes_as_inputs_and_as_weights(inputs: str, observables: Observables) -> None:
+    given = task(with_amplitudes(inputs), observables, batch=18)
+    assert_like_reference(given)
+    few = replace(given, inputs=given.inputs[:2].detach().requires_grad_())
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        return NativeBackend().run([replace(few, inputs=x, weights=w)])[0].values
+
+    assert torch.autograd.gradcheck(values, (few.inputs, few.weights))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lower(random_circuit(2, 6, seed=1), "x"),
+        with_amplitudes("a"),
+        with_amplitudes("b"),
+        lower(amplitude(2)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("probs", [False, True])
+def test_second_derivatives(program: Program, probs: bool) -> None:
+    n = program.num_qubits
+    observables = Observables.parse("probs" if probs else "XYZ"[:n], n)
+    given = task(program, observables, batch=2)
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        return NativeBackend().run([replace(given, inputs=x, weights=w)])[0].values
+
+    assert torch.autograd.gradgradcheck(values, (given.inputs, given.weights))
+
+
+def test_backward_can_be_repeated() -> None:
+    given = random_task(3, seed=3)
+    total = NativeBackend().run([given])[0].values.sum()
+    first = torch.autograd.grad(total, given.weights, retain_graph=True)[0]
+    assert torch.equal(first, torch.autograd.grad(total, given.weights)[0])
+
+
+@pytest.mark.parametrize("num_qubits", [4, 9])
+def test_float32_does_not_drift(num_qubits: int) -> None:
+    """200 layers, un-applied gate by gate for the gradient: 1e-6 is about ten roundings."""
+    layers = 200 if num_qubits == 4 else 60
+    program = lower(hardware_efficient(num_qubits, layers))
+    given = task(program, random_observables(num_qubits, 0), batch=1)
+    x, w = (t.detach().float().requires_grad_() for t in (given.inputs, given.weights))
+    exact = results(replace(given, weights=w.detach().double().requires_grad_()), NativeBackend())
+    found = results(replace(given, inputs=x, weights=w), NativeBackend())
+    assert found[0].dtype == torch.float32
+    torch.testing.assert_close(found[0].double(), exact[0], atol=3e-6, rtol=0)
+    torch.testing.assert_close(found[2].double(), exact[2], atol=1e-5, rtol=0)
+
+
+def test_shots_have_the_exact_mean() -> None:
+    given = random_task(3, seed=5, batch=20)
+    with torch.no_grad():
+        exact = NativeBackend().run([given])[0].values
+        sampled = NativeBackend().run([replace(given, shots=5000, seed=(1, 0, 0))])[0]
+    assert sampled.std is not None
+    score = (sampled.values - exact) / sampled.std
+    assert float(score.abs().max()) < 5
+    assert 0.6 < float((score**2).mean()) < 1.5
+
+
+def test_too_many_qubits_are_refused_before_anything_is_allocated() -> None:
+    program = lower(hardware_efficient(44, 1))
+    given = Task(program, torch.zeros(1, 0), torch.zeros(88), Observables.parse(None, 44))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a state of 44 qubits for this batch takes 3.93e.05 GiB"):
+        NativeBackend(threads=1).run([given])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("batch", [1, 40])
+@pytest.mark.parametrize("probs", [None, "probs"])
+def test_the_memory_that_is_checked_is_the_memory_that_is_used(
+    batch: int, probs: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = lower(hardware_efficient(14, 1))
+    given = task(program, Observables.parse(probs, 14), batch)
+    backend = NativeBackend(threads=2)
+    promises: list[int] = []
+    monkeypatch.setattr(module, "check_memory", lambda _, needed: promises.append(needed))
+    tracemalloc.start()
+    backend.run([given])[0].values.sum().backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.4 * promises[0] < peak < 1.1 * promises[0]
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """Data loaders and search workers fork; the parent's threads do not come along."""
+    given = random_task(2, seed=0, batch=40)
+    backend = NativeBackend(threads=2)
+    backend.run([given])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of exactly this
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            backend.run([given])
+            code = 7
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            assert os.waitstatus_to_exitcode(status) == 7
+            return
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the forked process hangs")
+
+
+def test_default_threads_on_systems_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = random_task(2, seed=0, batch=20)
+    expected = NativeBackend().run([given])[0].values
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert torch.equal(NativeBackend().run([given])[0].values, expected)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        NativeBackend(threads=0)
+    program, observables = lower(hardware_efficient(2, 1)), Observables.parse(None, 2)
+    meta = Task(program, torch.zeros(1, 0, device="meta"), torch.zeros(4), observables)
+    message = (
+        "runs on the CPU, but the inputs are on meta; move the layer to the CPU or use backend"
+    )
+    with pytest.raises(ValueError, match=message):
+        NativeBackend().run([meta])
+    half = Task(program, torch.zeros(1, 0).half(), torch.zeros(4).half(), observables)
+    with pytest.raises(ValueError, match=r"in float32 or float64, not in torch.float16; use layer"):
+        NativeBackend().run([half])
+
+
+def test_numbers_in_a_tile_do_not_touch_each_other() -> None:
+    """A sample that is not a number leaves its neighbours alone."""
+    program = lower(random_circuit(3, 20, seed=5), "x")
+    given = task(program, random_observables(3, 2), batch=5)
+    x = given.inputs.detach().clone()
+    expected = NativeBackend().run([replace(given, inputs=x)])[0].values
+    x[2] = np.nan
+    found = NativeBackend().run([replace(given, inputs=x)])[0].values
+    others = [0, 1, 3, 4]
+    assert bool(found[2].isnan().all())
+    torch.testing.assert_close(found[others], expected[others])
