@@ -1,0 +1,160 @@
+"""`TrainConfig`: everything that decides a training run, as one frozen, JSON-ready value."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nisqkit.circuits.names import unknown
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What to train, on what, and how. Two runs with equal configs end with equal weights.
+
+    Attributes:
+        task: a task of `nisqkit.qml.datasets.available_datasets()`; not used when `data` is given.
+        data: path of an ``.npz`` file with your own data, see `nisqkit.qml.datasets.load_npz`.
+        data_dir: folder with the task's files, for tasks that need some.
+        circuit: the ansatz, one of `nisqkit.qml.models.CIRCUITS`.
+        depth: the ansatz's depth: blocks or layers.
+        qubits: number of qubits; None: as the encoder for this number of features has them.
+        model: ``"module:function"`` or ``"path/file.py:function"``, called with
+            ``(num_features, num_classes)``, which returns your own `torch.nn.Module`; then
+            `circuit`, `depth` and `qubits` are not used.
+        backend: the backend that trains, such as ``"native"`` or ``"aer"``.
+        devices: noisy devices to evaluate on at the end. With ``backend="aer"`` and one device,
+            the model is also trained on it.
+        shots: measurements per circuit on devices; None: exact expectation values.
+        epochs: passes over the training split.
+        batch_size: samples per step.
+        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"rmsprop"``, as in `torch.optim`.
+        lr: learning rate of the first epoch.
+        schedule: ``"constant"``, or ``"cosine"``: epoch e of E uses lr (1 + cos(pi e / E)) / 2.
+        weight_decay: as in the optimizer.
+        patience: stop after this many epochs without a lower validation loss; None: never.
+        seed: of the split, the initial weights, the batches and the shots.
+        threads: threads of torch's own operations (small tensors are fastest with one).
+        checkpoint_every_steps: also write a checkpoint within an epoch after this many steps.
+
+    Raises:
+        ValueError: a value that cannot work, or an unknown name; says what is allowed.
+
+    Example:
+        >>> config = TrainConfig(task="digits2", epochs=5)
+        >>> TrainConfig.from_json(config.to_json()) == config
+        True
+    """
+
+    task: str = "digits4"
+    data: str | None = None
+    data_dir: str | None = None
+    circuit: str = "u3-cu3"
+    depth: int = 4
+    qubits: int | None = None
+    model: str | None = None
+    backend: str = "native"
+    devices: tuple[str, ...] = ()
+    shots: int | None = None
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 0.02
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    patience: int | None = None
+    seed: int = 0
+    threads: int = 1
+    checkpoint_every_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "devices", tuple(self.devices))
+        for name in ("depth", "epochs", "batch_size", "threads"):
+            _check_count(name, getattr(self, name))
+        for name in ("qubits", "shots", "patience", "checkpoint_every_steps"):
+            if (value := getattr(self, name)) is not None:
+                _check_count(name, value)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed={self.seed!r}: a seed is 0 or a positive integer")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr={self.lr!r} must be a positive number, such as 0.02")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or a positive number")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(unknown("optimizer", self.optimizer, OPTIMIZERS))
+        if self.schedule not in SCHEDULES:
+            raise ValueError(unknown("schedule", self.schedule, SCHEDULES))
+        if repeated := {d for d in self.devices if self.devices.count(d) > 1}:
+            raise ValueError(f"devices lists {', '.join(sorted(repeated))} twice; name each once")
+        if self.backend == "aer" and len(self.devices) > 1:
+            raise ValueError(
+                f"backend='aer' trains on one device, but {len(self.devices)} are given "
+                f"({', '.join(self.devices)}); train on one, then use `nisqkit evaluate` with the "
+                "others"
+            )
+
+    @property
+    def task_name(self) -> str:
+        """The task, or the data file's name without its ending, for titles and folder names."""
+        if self.data is None:
+            return self.task
+        return self.data.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".npz")
+
+    @property
+    def training_device(self) -> str | None:
+        """The noisy device that the model is trained on, if any."""
+        return self.devices[0] if self.backend == "aer" and self.devices else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values."""
+        return asdict(self) | {"devices": list(self.devices)}
+
+    def to_json(self) -> str:
+        """All fields as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Build a config from what `to_dict` gave; missing fields take their defaults.
+
+        Raises:
+            ValueError: a field that a config does not have, or a value that cannot work.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise ValueError(unknown("field of TrainConfig", name, names))
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """Build a config from what `to_json` gave.
+
+        Raises:
+            ValueError: not JSON of an object, or as in `from_dict`.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a TrainConfig is a JSON object, got {text[:40]!r}")
+        return cls.from_dict(values)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """Name the fields in which two configs differ, with both values.
+
+        Example:
+            >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2))
+            ['lr (0.1, not 0.2)']
+        """
+        mine, others = self.to_dict(), other.to_dict()
+        return [f"{k} ({mine[k]!r}, not {others[k]!r})" for k in mine if mine[k] != others[k]]
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")

@@ -1,0 +1,117 @@
+"""Evaluate a classifier: noise-free, and on noisy devices through Aer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from nisqkit.noise.device import Device
+from nisqkit.qml.datasets import Dataset, Split
+from nisqkit.qml.metrics import Evaluation
+from nisqkit.qml.models import quantum_layers, with_backend
+
+BATCH = 512
+NOISE_FREE = "noise-free"
+
+
+def logits(model: nn.Module, features: NDArray[np.float32] | Tensor) -> Tensor:
+    """Run a model in evaluation mode, in batches and without gradients.
+
+    Args:
+        model: maps ``(batch, F)`` to ``(batch, num_classes)``; left in its mode.
+        features: shape ``(N, F)``.
+
+    Returns:
+        Shape ``(N, num_classes)``.
+
+    Example:
+        >>> logits(nn.Linear(2, 3), torch.zeros(5, 2)).shape
+        torch.Size([5, 3])
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            parts = torch.split(torch.as_tensor(features), BATCH)
+            return torch.cat([model(part) for part in parts])
+    finally:
+        model.train(training)
+
+
+def evaluate(
+    model: nn.Module, split: Split, class_names: Sequence[str], condition: str = NOISE_FREE
+) -> Evaluation:
+    """Evaluate a model on one split, as it is.
+
+    Args:
+        model: maps features to one logit per class.
+        split: features and labels.
+        class_names: one name per class.
+        condition: what to call the result.
+
+    Example:
+        >>> split = Split(np.eye(2, dtype=np.float32), np.array([0, 1]))
+        >>> evaluate(nn.Identity(), split, ("a", "b")).accuracy
+        1.0
+    """
+    scores = logits(model, split.features)
+    loss = float(cross_entropy(scores.double(), torch.as_tensor(split.labels)))
+    predictions = scores.argmax(dim=1).numpy()
+    return Evaluation.from_predictions(condition, split.labels, predictions, loss, class_names)
+
+
+def evaluate_everywhere(
+    model: nn.Module,
+    dataset: Dataset,
+    devices: Sequence[Device] = (),
+    *,
+    shots: int | None = None,
+    limit: int | None = None,
+) -> Iterator[Evaluation]:
+    """Evaluate on the test split: noise-free first, then on each device through Aer.
+
+    Args:
+        model: a classifier; wherever it was trained, noise-free means exact and without a device.
+        dataset: whose test split is used.
+        devices: noisy devices.
+        shots: measurements per circuit on devices; None: exact noisy expectation values.
+        limit: use this many test samples only, evenly spaced over the split.
+
+    Raises:
+        ValueError: devices for a model without a `QuantumLayer`, or a limit below 1.
+
+    Example:
+        >>> from nisqkit.qml import load_dataset
+        >>> from nisqkit.qml.models import classifier
+        >>> results = evaluate_everywhere(classifier(16, 4, seed=0), load_dataset("digits4"))
+        >>> [result.condition for result in results]
+        ['noise-free']
+    """
+    split = _limited(dataset.test, limit)
+    yield evaluate(noise_free(model), split, dataset.class_names)
+    for device in devices:
+        noisy = with_backend(model, "aer", noise=device, shots=shots)
+        yield evaluate(noisy, split, dataset.class_names, device.name)
+
+
+def noise_free(model: nn.Module) -> nn.Module:
+    """The model without device noise and shots; itself if it has neither."""
+    layers = quantum_layers(model).values()
+    if any(layer.execution.noise is not None or layer.shots is not None for layer in layers):
+        return with_backend(model, "native")
+    return model
+
+
+def _limited(split: Split, limit: int | None) -> Split:
+    if limit is None or limit >= len(split):
+        return split
+    if limit < 1:
+        raise ValueError(f"limit={limit} must be at least 1 (None: all {len(split)} test samples)")
+    # Evenly spaced, since the first rows of an official test set can be easier than the rest.
+    rows = np.linspace(0, len(split) - 1, limit).round().astype(int)
+    return Split(split.features[rows], split.labels[rows])

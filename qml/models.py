@@ -1,0 +1,318 @@
+"""Models to train: the standard circuit classifier or a module of your own; fingerprints."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from qiskit import QuantumCircuit
+from torch import Tensor, nn
+
+from nisqkit.circuits.ansatze import ANSATZE, u3_cu3
+from nisqkit.circuits.encoders import LAYERED, angle, encoder
+from nisqkit.circuits.names import unknown
+from nisqkit.noise.device import Device
+from nisqkit.qml.layer import QuantumLayer
+
+CIRCUITS: Mapping[str, Any] = {
+    **ANSATZE,
+    "u3": partial(u3_cu3, entangle=False),
+}
+"""Ansatze by name, called with ``(num_qubits, depth)``; ``u3`` has no entangling gates."""
+
+ENCODERS = {16: "4x4_ryzxy", 36: "6x6_ryzxy", 10: "10_ryzx"}
+"""The published encoder for a number of features."""
+
+
+class GroupSum(nn.Module):
+    """Sum equal groups of neighbouring outputs: the parameter-free head of QuantumNAT.
+
+    ``(..., num_outputs) -> (..., num_classes)``: class k is the sum of outputs
+    ``k n .. (k + 1) n - 1`` with ``n = num_outputs / num_classes``. Four qubits give two classes as
+    the sums of qubits (0, 1) and (2, 3), and four classes as they are.
+
+    Source: Wang et al., QuantumNAT, DAC 2022 (arXiv:2110.11331).
+
+    Args:
+        num_outputs: number of columns that come in.
+        num_classes: number of columns that go out.
+
+    Raises:
+        ValueError: the outputs do not divide into equal groups.
+
+    Example:
+        >>> GroupSum(4, 2)(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+        tensor([[0.3000, 0.7000]])
+    """
+
+    def __init__(self, num_outputs: int, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1 or num_outputs % num_classes or num_outputs < num_classes:
+            raise ValueError(
+                f"{num_outputs} outputs (one per qubit) do not divide into equal groups for "
+                f"{num_classes} classes: use a multiple of {num_classes} qubits"
+            )
+        self.num_outputs, self.num_classes = num_outputs, num_classes
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Sum the groups."""
+        if outputs.shape[-1] != self.num_outputs:
+            raise ValueError(f"got {outputs.shape[-1]} outputs, expected {self.num_outputs}")
+        return outputs.reshape(*outputs.shape[:-1], self.num_classes, -1).sum(-1)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"{self.num_outputs} -> {self.num_classes}"
+
+
+def classifier_circuit(
+    num_features: int,
+    num_classes: int,
+    ansatz: str = "u3-cu3",
+    depth: int = 2,
+    *,
+    qubits: int | None = None,
+) -> QuantumCircuit:
+    """The encoder for this number of features, followed by the ansatz.
+
+    With `qubits` the features are angle-encoded on that many qubits (RY, RZ, RX, RY in turn).
+    Without, 16, 36 and 10 features take the published encoders ``4x4_ryzxy``, ``6x6_ryzxy`` and
+    ``10_ryzx`` if their qubits divide into groups for the classes; everything else is angle-encoded
+    on the smallest multiple of the number of classes that is at least 4.
+
+    Raises:
+        ValueError: an unknown ansatz, or fewer than two classes.
+
+    Example:
+        >>> circuit = classifier_circuit(16, 4, "u3-cu3", depth=1)
+        >>> circuit.num_qubits, len(circuit.parameters)
+        (4, 40)
+    """
+    if ansatz not in CIRCUITS:
+        raise ValueError(unknown("circuit", ansatz, CIRCUITS))
+    if num_classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+    name = ENCODERS.get(num_features)
+    if qubits is None and name is not None and LAYERED[name][0] % num_classes == 0:
+        front = encoder(name)
+    else:
+        width = qubits if qubits is not None else num_classes * -(-4 // num_classes)
+        front = angle(width, num_features, gates="ry rz rx ry")
+    return front.compose(CIRCUITS[ansatz](front.num_qubits, depth))
+
+
+def classifier(
+    num_features: int,
+    num_classes: int,
+    ansatz: str = "u3-cu3",
+    depth: int = 2,
+    *,
+    qubits: int | None = None,
+    backend: str = "native",
+    noise: Device | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+) -> nn.Sequential:
+    """Build a circuit that classifies: features in radians in, one logit per class out.
+
+    It is a `QuantumLayer` (see `classifier_circuit`) with the expectation value of Z on every
+    qubit, and `GroupSum` behind it. Train it with the cross entropy.
+
+    Args:
+        num_features: number of features ``F``: ``(..., F) -> (..., num_classes)``.
+        num_classes: number of classes.
+        ansatz: one of `CIRCUITS`.
+        depth: blocks or layers of the ansatz.
+        qubits: number of qubits; None: see `classifier_circuit`.
+        backend: as in `QuantumLayer`.
+        noise: as in `QuantumLayer`.
+        shots: as in `QuantumLayer`.
+        seed: of the initial weights and the shots.
+
+    Raises:
+        ValueError: an unknown name, or qubits that do not divide into groups for the classes.
+
+    Example:
+        >>> model = classifier(16, 4, depth=1, seed=0)
+        >>> model(torch.zeros(8, 16)).shape
+        torch.Size([8, 4])
+    """
+    circuit = classifier_circuit(num_features, num_classes, ansatz, depth, qubits=qubits)
+    head = GroupSum(circuit.num_qubits, num_classes)
+    layer = QuantumLayer(circuit, inputs="x", backend=backend, noise=noise, shots=shots, seed=seed)
+    return nn.Sequential(layer, head)
+
+
+def load_function(spec: str) -> Callable[..., object]:
+    """Find the function that ``"module:function"`` or ``"path/file.py:function"`` names.
+
+    Raises:
+        ValueError: not of this form, or there is no such function.
+        FileNotFoundError: there is no such file.
+        ImportError: there is no such module.
+
+    Example:
+        >>> load_function("nisqkit.qml.models:classifier").__name__
+        'classifier'
+    """
+    where, colon, name = spec.rpartition(":")
+    if not (where and colon and name):
+        raise ValueError(
+            f"model={spec!r} must be 'module:function' or 'path/file.py:function', where the "
+            "function takes (num_features, num_classes) and returns a torch.nn.Module"
+        )
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise FileNotFoundError(f"model={spec!r}: there is no file {where}")
+        found = importlib.util.spec_from_file_location(Path(where).stem, where)
+        assert found is not None and found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    else:
+        # Modules in the current folder are found too, as with `python -m`.
+        sys.path.insert(0, "")
+        try:
+            module = importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+                raise  # the module exists, but something that it imports does not
+            raise ImportError(
+                f"model={spec!r}: there is no module {where!r}; is it installed, or in the current "
+                "folder? For a file write 'path/file.py:function'"
+            ) from error
+        finally:
+            sys.path.remove("")
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+        raise ValueError(unknown(f"function of {where}", name, functions))
+    return function  # type: ignore[no-any-return]
+
+
+def load_model(spec: str, num_features: int, num_classes: int) -> nn.Module:
+    """Build a user's model and check that it is one.
+
+    Raises:
+        ValueError: what the function returns is no `torch.nn.Module`, has nothing to train, or does
+            not map ``(2, num_features)`` to ``(2, num_classes)``; or as in `load_function`.
+
+    Example:
+        >>> load_model("torch.nn:Linear", num_features=16, num_classes=4)
+        Linear(in_features=16, out_features=4, bias=True)
+    """
+    model = load_function(spec)(num_features, num_classes)
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model={spec!r} returned {type(model).__name__}, expected a torch.nn.Module"
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"model={spec!r} has no parameters to train")
+    model.eval()
+    with torch.no_grad():
+        shape = tuple(model(torch.zeros(2, num_features)).shape)
+    model.train()
+    if shape != (2, num_classes):
+        raise ValueError(
+            f"model={spec!r} maps 2 samples of {num_features} features to the shape {shape}, "
+            f"expected (2, {num_classes}): one logit per class"
+        )
+    return model
+
+
+def quantum_layers(model: nn.Module) -> dict[str, QuantumLayer]:
+    """All quantum layers of a model, by the name of the submodule (``""`` is the model itself)."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, QuantumLayer)}
+
+
+def with_backend(
+    model: nn.Module, backend: str, noise: Device | None = None, shots: int | None = None
+) -> nn.Module:
+    """Copy a model so that all its quantum layers run elsewhere, such as on a noisy device.
+
+    Args:
+        model: any module with quantum layers; it is left as it is.
+        backend: as in `QuantumLayer`.
+        noise: as in `QuantumLayer`.
+        shots: as in `QuantumLayer`.
+
+    Raises:
+        ValueError: the model has no quantum layer, so a device would change nothing.
+
+    Example:
+        >>> model = classifier(16, 4, depth=1, seed=0)
+        >>> noisy = with_backend(model, "aer", noise=Device.load("fake_santiago"))
+    """
+    result = copy.deepcopy(model)
+    layers = quantum_layers(result)
+    if not layers:
+        raise ValueError(
+            f"the model ({type(model).__name__}) has no QuantumLayer, so backend={backend!r} and a "
+            "device would change nothing: leave them out"
+        )
+    for name, layer in layers.items():
+        replacement = layer.with_backend(backend, noise=noise, shots=shots)
+        if name == "":
+            return replacement
+        parent, _, child = name.rpartition(".")
+        setattr(result.get_submodule(parent), child, replacement)
+    return result
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are trained.
+
+    Example:
+        >>> count_parameters(nn.Linear(2, 3))
+        9
+    """
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def describe(model: nn.Module) -> str:
+    """Say in one line what a model is, with the `fingerprint` that identifies it.
+
+    Example:
+        >>> describe(nn.Linear(2, 3)).split(", fingerprint")[0]
+        'Linear with 9 parameters'
+    """
+    programs = ", ".join(repr(layer.program) for layer in quantum_layers(model).values())
+    with_circuit = f", {programs}" if programs else ""
+    return (
+        f"{type(model).__name__} with {count_parameters(model)} parameters{with_circuit}, "
+        f"fingerprint {fingerprint(model)}"
+    )
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Identify a model's structure: its circuits, gate by gate, and the shapes of its parameters.
+
+    Models with equal fingerprints can exchange weights. The weights' values, the backend and the
+    noise do not count.
+
+    Example:
+        >>> fingerprint(nn.Linear(2, 3)) == fingerprint(nn.Linear(2, 3))
+        True
+        >>> fingerprint(nn.Linear(2, 3)) == fingerprint(nn.Linear(3, 2))
+        False
+    """
+    parts = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
+    for name, layer in quantum_layers(model).items():
+        program = layer.program
+        gates = [(use.name, use.qubits, use.slots, use.matrix) for use in program.gates]
+        angles = program.angle_map
+        formulas = (
+            None if angles.nonlinear is None else (angles.nonlinear.slots, angles.nonlinear.key)
+        )
+        parts.append(
+            repr((name, program.num_qubits, gates, program.prepare, angles.inputs, angles.weights))
+            + repr((angles.constants, angles.terms, formulas, layer.observables))
+        )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,233 @@
+"""Train a classifier with one call: ``train(TrainConfig(...))``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nisqkit.noise.device import Device
+from nisqkit.qml.baselines import classical_baselines
+from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.datasets import Dataset, load_dataset, load_npz
+from nisqkit.qml.evaluation import evaluate_everywhere
+from nisqkit.qml.fit import State, Watcher, fit
+from nisqkit.qml.metrics import Evaluation
+from nisqkit.qml.models import (
+    classifier,
+    count_parameters,
+    describe,
+    fingerprint,
+    load_model,
+    quantum_layers,
+)
+from nisqkit.qml.run_folder import RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What `train` returns.
+
+    Attributes:
+        config: what was run.
+        model: the trained model, with the weights of the lowest validation loss.
+        dataset: what it was trained on.
+        history: one record per epoch: losses, accuracies, seconds.
+        report: what is in ``report.json``.
+        replayed_steps: steps done again since the run was killed, in all its resumes.
+        out: the run's folder, if it has one.
+    """
+
+    config: TrainConfig
+    model: nn.Module
+    dataset: Dataset
+    history: list[dict[str, Any]]
+    report: dict[str, Any]
+    replayed_steps: int
+    out: Path | None
+
+
+def train(
+    config: TrainConfig,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    baselines: bool = False,
+    watcher: Watcher | None = None,
+) -> TrainResult:
+    """Train a classifier and evaluate it on the test split.
+
+    The result has the weights of the epoch with the lowest validation loss. The test split is
+    used once, at the end: noise-free, and on every device of the config.
+
+    Args:
+        config: what to train, on what, and how.
+        out: a new folder for checkpoints, metrics, pictures and the report; None: nothing is
+            written.
+        resume: go on with the run in `out`.
+        baselines: also fit classical models to the same features and report them.
+        watcher: is told about progress.
+
+    Raises:
+        ValueError: an unknown name, data or a model that do not fit, a folder with another run, or
+            a training loss that is not finite. All but the last are found before training starts.
+        FileNotFoundError: missing files, or nothing to resume.
+        TrainingInterrupted: Ctrl-C was pressed.
+
+    Example:
+        >>> result = train(TrainConfig(task="digits2", depth=1, epochs=2, seed=0))
+        >>> len(result.history), result.report["sizes"]["test"]
+        (2, 54)
+    """
+    watcher = watcher or Watcher()
+    folder = None if out is None else RunFolder(out)
+    if folder is not None:
+        folder.check(config, resume)
+    with torch_settings(config):
+        devices = [Device.load(name) for name in config.devices]
+        dataset = load_data(config)
+        model = build_model(config, dataset.num_features, dataset.num_classes)
+        if devices and not quantum_layers(model):
+            raise ValueError(
+                f"model={config.model!r} has no QuantumLayer, so it cannot run on "
+                f"{', '.join(config.devices)}: leave out the devices"
+            )
+        if folder is not None and not folder.holds_run:
+            folder.start(config, _describe_run(config, dataset, model, devices))
+        state, replayed = fit(model, dataset, config, folder=folder, watcher=watcher)
+        model.load_state_dict(state.best_weights)
+        if folder is not None and folder.finished:
+            report = json.loads(folder.report_file.read_text("utf-8"))
+        else:
+            evaluations = _evaluate(model, dataset, config, devices, watcher)
+            report = _report(model, dataset, config, state, evaluations)
+            if folder is not None:
+                _draw(folder, config, state, evaluations)
+        if baselines and "baselines" not in report:
+            watcher.stage("fitting classical models")
+            report["baselines"] = [asdict(b) for b in classical_baselines(dataset, config.seed)]
+        report["replayed_steps"] = replayed
+    if folder is not None:
+        folder.write_json(folder.report_file, report)
+    watcher.finished(report)
+    return TrainResult(
+        config, model, dataset, state.history, report, replayed, folder.path if folder else None
+    )
+
+
+def load_data(config: TrainConfig) -> Dataset:
+    """Load the dataset that a config names, split by its seed."""
+    if config.data is not None:
+        return load_npz(config.data, seed=config.seed)
+    return load_dataset(config.task, data_dir=config.data_dir, seed=config.seed)
+
+
+def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.Module:
+    """Build the model that a config names, with its initial weights."""
+    torch.default_generator.manual_seed(config.seed)
+    if config.model is not None:
+        return load_model(config.model, num_features, num_classes)
+    device = config.training_device
+    return classifier(
+        num_features,
+        num_classes,
+        config.circuit,
+        config.depth,
+        qubits=config.qubits,
+        backend=config.backend,
+        noise=None if device is None else Device.load(device),
+        shots=None if config.backend == "native" else config.shots,
+        seed=config.seed,
+    )
+
+
+@contextmanager
+def torch_settings(config: TrainConfig) -> Iterator[None]:
+    """Fix torch's threads and keep the caller's random state."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _describe_run(
+    config: TrainConfig, dataset: Dataset, model: nn.Module, devices: Sequence[Device]
+) -> dict[str, Any]:
+    return {
+        "seed": config.seed,
+        "threads": config.threads,
+        "devices": [
+            {"name": device.name, "date": device.date and device.date.isoformat()}
+            for device in devices
+        ],
+        "dataset": {"name": dataset.name, "class_names": list(dataset.class_names)}
+        | dict(dataset.info),
+        "model": {
+            "description": describe(model),
+            "fingerprint": fingerprint(model),
+            "parameters": count_parameters(model),
+        },
+    }
+
+
+def _evaluate(
+    model: nn.Module,
+    dataset: Dataset,
+    config: TrainConfig,
+    devices: Sequence[Device],
+    watcher: Watcher,
+) -> list[Evaluation]:
+    conditions = ["noise-free", *config.devices]
+    results = evaluate_everywhere(model, dataset, devices, shots=config.shots)
+    evaluations = []
+    for condition in conditions:
+        watcher.stage(f"evaluating {len(dataset.test)} test samples, {condition}")
+        evaluations.append(next(results))
+    return evaluations
+
+
+def _report(
+    model: nn.Module,
+    dataset: Dataset,
+    config: TrainConfig,
+    state: State,
+    evaluations: Sequence[Evaluation],
+) -> dict[str, Any]:
+    return {
+        "task": dataset.name,
+        "parameters": count_parameters(model),
+        "sizes": dataset.info["sizes"],
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_valid_loss": state.best_loss,
+        "seconds": round(sum(record["seconds"] for record in state.history), 3),
+        "shots": config.shots,
+        "test": [evaluation.to_dict() for evaluation in evaluations],
+    }
+
+
+def _draw(
+    folder: RunFolder, config: TrainConfig, state: State, evaluations: Sequence[Evaluation]
+) -> None:
+    # Imported here since matplotlib takes half a second, which importing nisqkit should not.
+    from nisqkit.qml.plots import confusion_matrix, learning_curve, save_figure
+
+    what = config.circuit if config.model is None else config.model
+    title = f"{config.task_name}, {what}, seed {config.seed}"
+    curve = learning_curve(state.history, title, state.best_epoch)
+    save_figure(curve, folder.path / "learning_curve.png")
+    result = evaluations[0]
+    accuracy = f"{result.condition}: {result.accuracy:.1%} of {result.total}"
+    save_figure(
+        confusion_matrix(result, f"{title}\n{accuracy}"), folder.path / "confusion_matrix.png"
+    )

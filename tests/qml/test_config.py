@@ -1,0 +1,64 @@
+import pytest
+
+from nisqkit.qml.config import TrainConfig
+
+
+def test_a_config_survives_json() -> None:
+    config = TrainConfig(task="mnist4", devices=("fake_santiago",), patience=3, lr=0.1 + 0.2)
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_devices_may_be_a_list() -> None:
+    assert TrainConfig.from_dict({"devices": ["fake_manila"]}).devices == ("fake_manila",)
+
+
+def test_differences_name_fields_and_both_values() -> None:
+    mine, other = TrainConfig(lr=0.1, epochs=3), TrainConfig(lr=0.1, epochs=4, task="digits2")
+    assert mine.differences(other) == ["task ('digits4', not 'digits2')", "epochs (3, not 4)"]
+    assert mine.differences(mine) == []
+
+
+def test_the_training_device_is_only_that_of_aer() -> None:
+    assert TrainConfig(devices=("fake_manila",)).training_device is None
+    assert TrainConfig(devices=("fake_manila",), backend="aer").training_device == "fake_manila"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (TrainConfig(task="vowel4"), "vowel4"),
+        (TrainConfig(data="folder/iris.npz"), "iris"),
+        (TrainConfig(data=r"C:\folder\iris.npz"), "iris"),
+    ],
+)
+def test_task_name(config: TrainConfig, name: str) -> None:
+    assert config.task_name == name
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depth": 0}, "depth=0 must be a whole number of at least 1"),
+        ({"epochs": 2.5}, "epochs=2.5 must be a whole number"),
+        ({"batch_size": True}, "batch_size=True must be a whole number"),
+        ({"shots": -1}, "shots=-1 must be a whole number of at least 1"),
+        ({"patience": 0}, "patience=0 must be"),
+        ({"seed": -1}, "seed=-1: a seed is 0 or a positive integer"),
+        ({"lr": 0.0}, "lr=0.0 must be a positive number"),
+        ({"lr": float("nan")}, "lr=nan must be a positive number"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be 0 or a positive number"),
+        ({"optimizer": "adma"}, "unknown optimizer 'adma'; did you mean 'adam'?"),
+        ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'?"),
+        ({"devices": ("a", "b", "a")}, "devices lists a twice"),
+        ({"devices": ("a", "b"), "backend": "aer"}, "trains on one device, but 2 are given"),
+        ({"epoch": 3}, "unknown field of TrainConfig 'epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_values_that_cannot_work(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        TrainConfig.from_dict(values)
+
+
+def test_json_of_something_else() -> None:
+    with pytest.raises(ValueError, match=r"a TrainConfig is a JSON object, got '\[1, 2\]'"):
+        TrainConfig.from_json("[1, 2]")
