@@ -1,0 +1,97 @@
+"""The `nisqkit` command: its options, its errors, and its small commands.
+
+Commands import what they need when they run, so that ``nisqkit --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from nisqkit.cli.console import console, errors
+from nisqkit.cli.demo import demo
+from nisqkit.cli.evaluate import evaluate, predict
+from nisqkit.cli.train import train
+
+INTERRUPTED = 130
+FAILED = 2
+
+
+class CleanErrors(typer.core.TyperGroup):
+    """Shows what the library refuses as one line, and Ctrl-C as what was saved."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            errors.print(f"\n{stop or 'interrupted'}", style="yellow", markup=False, soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (ValueError, OSError, ImportError) as error:
+            if ctx.params.get("traceback"):
+                raise
+            errors.print(f"Error: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(FAILED) from None
+
+
+app = typer.Typer(
+    cls=CleanErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="PyTorch layers from quantum circuits, trained for noisy devices.",
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"nisqkit {version('nisqkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", envvar="NISQKIT_TRACEBACK", help="Show where an error arose."),
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+@app.command()
+def devices() -> None:
+    """List the noisy devices for --device."""
+    from nisqkit.noise.device_sources import available_devices
+
+    for name in available_devices():
+        console.print(name, highlight=False)
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks for --task."""
+    from nisqkit.qml.datasets import available_datasets
+
+    for name in available_datasets():
+        console.print(name, highlight=False)
+
+
+@app.command()
+def circuits() -> None:
+    """List the circuits for --circuit."""
+    from nisqkit.qml.models import CIRCUITS
+
+    for name in CIRCUITS:
+        console.print(name, highlight=False)

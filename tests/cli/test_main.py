@@ -1,0 +1,237 @@
+"""The command line as a user meets it: results, one-line errors, exit codes."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from nisqkit.cli.main import app
+from nisqkit.qml.config import TrainConfig
+
+SHORT = ["--task", "digits2", "--depth", "1", "--epochs", "2", "--batch-size", "64"]
+
+
+def nisqkit(*arguments: str) -> Result:
+    # Wide, so that no word of a table or a help page is cut or broken.
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+
+
+@pytest.fixture(autouse=True)
+def in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def trained(*more: str) -> Path:
+    done = nisqkit("train", *SHORT, "--out", "run", *more)
+    assert done.exit_code == 0, done.output
+    return Path("run")
+
+
+def test_version() -> None:
+    assert nisqkit("--version").output == f"nisqkit {version('nisqkit')}\n"
+
+
+def test_listings() -> None:
+    assert "fake_santiago" in nisqkit("devices").output.split()
+    assert "mnist4" in nisqkit("tasks").output.split()
+    assert nisqkit("circuits").output.split()[-2:] == ["u3-cu3", "u3"]
+
+
+def test_help_shows_the_defaults_of_the_config() -> None:
+    text = " ".join(nisqkit("train", "--help").output.replace("│", " ").split())
+    for name, value in TrainConfig().to_dict().items():
+        if isinstance(value, str | int | float):
+            option = name.replace("_", "-")
+            found = re.search(rf"--{option} <.*?\[default: \(?(.*?)\)?\]", text)
+            assert found is not None, name
+            assert found[1] == str(value), name
+
+
+def test_train_prints_a_table_and_writes_a_folder() -> None:
+    done = nisqkit("train", *SHORT, "--baselines", "--device", "fake_manila")
+    assert done.exit_code == 0, done.output
+    out = Path("runs/digits2-seed0")
+    report = json.loads((out / "report.json").read_text())
+    for test in report["test"]:
+        assert f"{100 * test['accuracy']:.1f} %" in done.output
+        assert test["condition"] in done.output
+    assert "MLP-16" in done.output
+    assert f"results in {out}" in done.output
+
+
+def test_every_option_reaches_the_config() -> None:
+    done = nisqkit(
+        *("train", "--task", "digits2", "--circuit", "strongly-entangling", "--depth", "1"),
+        *("--qubits", "2", "--epochs", "1", "--batch-size", "100", "--optimizer", "sgd"),
+        *("--lr", "0.3", "--schedule", "constant", "--weight-decay", "0.1", "--patience", "5"),
+        *("--seed", "4", "--threads", "2", "--checkpoint-every-steps", "2", "--shots", "50"),
+        *("--backend", "reference", "--device", "fake_manila", "--device", "fake_lima"),
+    )
+    assert done.exit_code == 0, done.output
+    record = json.loads(Path("runs/digits2-seed4/config.json").read_text())
+    assert TrainConfig.from_dict(record["config"]) == TrainConfig(
+        task="digits2",
+        circuit="strongly-entangling",
+        depth=1,
+        qubits=2,
+        epochs=1,
+        batch_size=100,
+        optimizer="sgd",
+        lr=0.3,
+        schedule="constant",
+        weight_decay=0.1,
+        patience=5,
+        seed=4,
+        threads=2,
+        checkpoint_every_steps=2,
+        shots=50,
+        backend="reference",
+        devices=("fake_manila", "fake_lima"),
+    )
+
+
+def test_your_own_data_and_model() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 60)
+    np.savez("own.npz", features=random.normal(labels[:, None], 0.3, (60, 3)), labels=labels)
+    Path("own.py").write_text(
+        "from torch import nn\n"
+        "def build(num_features, num_classes):\n"
+        "    return nn.Linear(num_features, num_classes)\n"
+    )
+    done = nisqkit("train", "--data", "own.npz", "--model", "own.py:build", "--epochs", "2")
+    assert done.exit_code == 0, done.output
+    assert "own.py:build" in done.output
+    assert Path("runs/own-seed0/report.json").is_file()
+
+
+def test_seeds_print_means() -> None:
+    done = nisqkit("train", *SHORT, "--seeds", "2")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(Path("runs/digits2-seeds2/summary.json").read_text())
+    assert f"{100 * summary['rows'][0]['mean']:.1f} %" in done.output
+    assert "mean of 2 seeds" in done.output
+    again = nisqkit("train", "--resume", "--seeds", "2", "--out", "runs/digits2-seeds2")
+    assert again.exit_code == 0, again.output
+
+
+def test_resume_knows_its_options() -> None:
+    out = trained()
+    before = (out / "report.json").read_text()
+    done = nisqkit("train", "--resume", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "resumed after epoch 2, step 0" in done.output
+    assert (out / "report.json").read_text() == before
+
+
+def test_evaluate_writes_what_it_prints() -> None:
+    out = trained()
+    done = nisqkit("evaluate", str(out), "--device", "fake_lima", "--limit", "10", "--shots", "64")
+    assert done.exit_code == 0, done.output
+    record = json.loads((out / "evaluation.json").read_text())
+    assert [test["condition"] for test in record["test"]] == ["noise-free", "fake_lima"]
+    assert [test["total"] for test in record["test"]] == [10, 10]
+    for test in record["test"]:
+        low, high = test["accuracy_interval_95"]
+        assert (
+            f"{100 * test['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})" in done.output
+        )
+    other = nisqkit("evaluate", str(out / "checkpoint.pt"), "--out", "other.json")
+    assert other.exit_code == 0, other.output
+    assert Path("other.json").is_file()
+
+
+def test_predict_to_a_file_and_to_the_screen() -> None:
+    out = trained()
+    np.savetxt("new.csv", np.random.default_rng(0).random((5, 16)), delimiter=",")
+    screen = nisqkit("predict", str(out), "--data", "new.csv")
+    assert screen.exit_code == 0, screen.output
+    done = nisqkit("predict", str(out), "--data", "new.csv", "--out", "labels.csv")
+    assert "5 predictions written to labels.csv" in done.output
+    assert Path("labels.csv").read_text() == screen.output
+    rows = list(csv.DictReader(screen.output.splitlines()))
+    assert list(rows[0]) == ["label", "p(3)", "p(6)"]
+    for row in rows:
+        assert float(row["p(3)"]) + float(row["p(6)"]) == pytest.approx(1, abs=2e-6)
+        assert row["label"] == ("3" if float(row["p(3)"]) > 0.5 else "6")
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--task", "digit4"], "unknown dataset 'digit4'; did you mean 'digits4'?"),
+        (["train", "--device", "fake_santigo"], "did you mean 'fake_santiago'?"),
+        (["train", "--backend", "natve"], "did you mean 'native'?"),
+        (["train", "--optimizer", "adm"], "did you mean 'adam'?"),
+        (["train", "--circuit", "u3cu3"], "did you mean 'u3-cu3'?"),
+        (["train", "--schedule", "cosin"], "did you mean 'cosine'?"),
+        (["train", "--epochs", "0"], "epochs=0 must be a whole number of at least 1"),
+        (["train", "--data", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["train", "--model", "nowhere"], "must be 'module:function'"),
+        (["train", "--task", "mnist4", "--data-dir", "nowhere"], "is not a folder"),
+        (["train", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
+        (["train", "--resume", "--seeds", "2"], "there are no runs in runs/digits4-seeds2"),
+        (["evaluate", "nowhere"], "there is no checkpoint nowhere"),
+        (["predict", "nowhere", "--data", "x.csv"], "there is no checkpoint nowhere"),
+    ],
+)
+def test_an_error_is_one_line_and_nothing_is_left_behind(
+    arguments: list[str], message: str
+) -> None:
+    done = nisqkit(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+    assert list(Path().iterdir()) == []
+
+
+def test_an_existing_run_is_not_touched() -> None:
+    out = trained()
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    done = nisqkit("train", *SHORT, "--out", str(out))
+    assert done.exit_code == 2
+    assert "already holds a run: continue it with --resume" in done.stderr
+    done = nisqkit("train", "--resume", "--out", str(out), "--lr", "0.5")
+    assert done.exit_code == 2
+    assert "different are: lr (0.5, not 0.02)" in done.stderr
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_traceback_on_demand() -> None:
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        CliRunner().invoke(
+            app, ["--traceback", "train", "--optimizer", "adm"], catch_exceptions=False
+        )
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        CliRunner().invoke(
+            app,
+            ["train", "--optimizer", "adm"],
+            catch_exceptions=False,
+            env={"NISQKIT_TRACEBACK": "1"},
+        )
+
+
+def test_ctrl_c_says_how_to_go_on_and_exits_with_130() -> None:
+    command = [sys.executable, "-c", "from nisqkit.cli.main import app; app()", "train"]
+    options = ["--epochs", "100000", "--out", "run"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    while not Path("run/checkpoint.pt").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "saved in run/checkpoint.pt. To go on: nisqkit train --resume --out run" in stderr
+    assert "Traceback" not in stderr
