@@ -2,7 +2,7 @@
 
 The same from the shell:
 
-    nisqkit train --data moons.npz --model own_model.py:build --epochs 40 --lr 0.1 --out runs/moons
+    nisqkit train --data moons.npz --model own_model.py:build --epochs 60 --out runs/moons
     nisqkit predict runs/moons --data new.csv
 """
 
@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as folder:
     np.savez(data, features=points, labels=np.where(labels == 0, "upper", "lower"))
     model.write_text(OWN_MODEL)
 
-    config = TrainConfig(data=str(data), model=f"{model}:build", epochs=40, lr=0.1)
+    config = TrainConfig(data=str(data), model=f"{model}:build", epochs=60, batch_size=16, lr=0.1)
     result = train(config, out=out, baselines=True)
     for test in result.report["test"]:
         print(f"test accuracy {test['accuracy']:.1%} of {test['total']} samples")

@@ -83,7 +83,8 @@ def evaluate_everywhere(
         limit: use this many test samples only, evenly spaced over the split.
 
     Raises:
-        ValueError: devices for a model without a `QuantumLayer`, or a limit below 1.
+        ValueError: devices for a model without a `QuantumLayer`, a device that the circuit does
+            not fit on, or a limit below 1.
 
     Example:
         >>> from nisqkit.qml import load_dataset
@@ -93,10 +94,10 @@ def evaluate_everywhere(
         ['noise-free']
     """
     split = _limited(dataset.test, limit)
+    noisy = [with_backend(model, "aer", noise=device, shots=shots) for device in devices]
     yield evaluate(noise_free(model), split, dataset.class_names)
-    for device in devices:
-        noisy = with_backend(model, "aer", noise=device, shots=shots)
-        yield evaluate(noisy, split, dataset.class_names, device.name)
+    for device, copy in zip(devices, noisy, strict=True):
+        yield evaluate(copy, split, dataset.class_names, device.name)
 
 
 def noise_free(model: nn.Module) -> nn.Module:

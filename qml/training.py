@@ -26,7 +26,7 @@ from nisqkit.qml.models import (
     describe,
     fingerprint,
     load_model,
-    quantum_layers,
+    with_backend,
 )
 from nisqkit.qml.run_folder import RunFolder
 
@@ -94,11 +94,8 @@ def train(
         devices = [Device.load(name) for name in config.devices]
         dataset = load_data(config)
         model = build_model(config, dataset.num_features, dataset.num_classes)
-        if devices and not quantum_layers(model):
-            raise ValueError(
-                f"model={config.model!r} has no QuantumLayer, so it cannot run on "
-                f"{', '.join(config.devices)}: leave out the devices"
-            )
+        for device in devices:  # found out now, not after training
+            with_backend(model, "aer", noise=device, shots=config.shots)
         if folder is not None and not folder.holds_run:
             folder.start(config, _describe_run(config, dataset, model, devices))
         state, replayed = fit(model, dataset, config, folder=folder, watcher=watcher)

@@ -144,7 +144,12 @@ def test_a_device_to_train_on_is_used() -> None:
         (
             {"model": "torch.nn:Linear", "devices": ("fake_manila",)},
             ValueError,
-            "'torch.nn:Linear' has no QuantumLayer, so it cannot run on fake_manila",
+            r"the model \(Linear\) has no QuantumLayer",
+        ),
+        (
+            {"qubits": 8, "devices": ("fake_manila",)},
+            ValueError,
+            "8 qubits and fake_manila has 5",
         ),
         ({"qubits": 6}, ValueError, "6 outputs .* 4 classes"),
     ],
