@@ -52,6 +52,12 @@ def test_sums_keep_their_matrices() -> None:
     assert_allclose(matrices(observables), [op.to_matrix() for op in given], atol=1e-14)
 
 
+def test_a_string_that_is_listed_twice_counts_twice() -> None:
+    observables = Observables(1, ((("Z", 1.0), ("X", 2.0), ("Z", 0.5)),))
+    assert observables.strings == ("Z", "X")
+    assert observables.coefficients.tolist() == [[1.5, 2.0]]
+
+
 def test_small_coefficients_are_kept() -> None:
     observables = Observables.parse(SparsePauliOp(["ZZ", "XX"], [1e-9, 3e-15]), 2)
     assert observables.sums == ((("ZZ", 1e-9), ("XX", 3e-15)),)

@@ -151,3 +151,6 @@ def test_too_many_qubits_are_refused_at_once() -> None:
     message = "a state of 50 qubits for this batch takes 3.36e.07 GiB, but .* GiB of memory are av"
     with pytest.raises(ValueError, match=message):
         ReferenceBackend().run([task])
+    double = replace(task, inputs=task.inputs.double(), weights=task.weights.double())
+    with pytest.raises(ValueError, match=r"this batch takes 6.71e.07 GiB"):
+        ReferenceBackend().run([double])

@@ -44,7 +44,9 @@ def test_unknown_names(given: str, message: str) -> None:
         get_backend(given)
 
 
-@pytest.mark.parametrize("given", [None, 3, object(), NativeBackend], ids=str)
+@pytest.mark.parametrize(
+    "given", [None, 3, object(), NativeBackend], ids=["None", "int", "object", "class"]
+)
 def test_what_is_no_backend(given: object) -> None:
     with pytest.raises(TypeError, match=r"Qiskit V2 estimator or sampler .*, not \w+"):
         get_backend(given)
@@ -53,7 +55,6 @@ def test_what_is_no_backend(given: object) -> None:
 @pytest.mark.parametrize(
     ("given", "name"),
     [("native", "native"), (ReferenceBackend(), "reference"), ("natve", "natve"), (7, "int")],
-    ids=str,
 )
 def test_noise_is_never_dropped(given: object, name: str) -> None:
     message = f"'{name}' does not simulate device noise: use backend='aer' with noise=fake_santiago"

@@ -140,6 +140,17 @@ def test_inputs_are_never_fused_with_weights() -> None:
     assert kinds(circuit, None) == [(TWO, 0)]
 
 
+def test_a_two_qubit_gate_leaves_runs_of_the_other_sort_alone() -> None:
+    circuit, x, w = QuantumCircuit(2), ParameterVector("x", 2), ParameterVector("w", 2)
+    circuit.rx(x[0], 0)
+    circuit.rx(w[0], 1)
+    circuit.crz(w[1], 0, 1)
+    circuit.rx(w[0], 0)
+    circuit.rx(x[0], 1)
+    circuit.crz(x[1], 0, 1)
+    assert kinds(circuit, "x") == [(ONE, 1), (TWO, 0), (ONE, 0), (TWO, 1)]
+
+
 def test_fixed_angles_of_an_input_gate_are_per_lane_too() -> None:
     """A U gate with one input needs all three of its angles in every lane."""
     circuit, x, w = QuantumCircuit(1), ParameterVector("x", 1), ParameterVector("w", 1)
