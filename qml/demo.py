@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nisqkit.qml.config import TrainConfig
-from nisqkit.qml.fit import Watcher
+from nisqkit.qml.fit import TrainingInterrupted, Watcher
 from nisqkit.qml.metrics import Row
 from nisqkit.qml.plots import accuracy_chart, save_figure
 from nisqkit.qml.run_folder import RunFolder
@@ -70,6 +70,7 @@ def run_demo(
 
     Raises:
         ValueError: `out` holds something else than a demonstration.
+        TrainingInterrupted: Ctrl-C was pressed.
     """
     folder = Path(out)
     replaced = _make_room(folder)
@@ -77,13 +78,16 @@ def run_demo(
     quantum: list[Row] = []
     classical: list[Row] = []
     for circuit, name in CIRCUITS.items():
-        result = train_seeds(
-            replace(config, circuit=circuit),
-            num_seeds,
-            out=folder / circuit,
-            baselines=not classical,
-            watcher=_watch(watcher, name),
-        )
+        try:
+            result = train_seeds(
+                replace(config, circuit=circuit),
+                num_seeds,
+                out=folder / circuit,
+                baselines=not classical,
+                watcher=_watch(watcher, name),
+            )
+        except TrainingInterrupted:
+            raise TrainingInterrupted("interrupted; the next demonstration starts anew") from None
         quantum += [replace(r, model=name) for r in result.rows if r.condition != "classical"]
         classical += [r for r in result.rows if r.condition == "classical"]
     rows = (*quantum, *classical)

@@ -7,6 +7,7 @@ at any moment and resumed ends with the weights of the run that was not, bit for
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import signal
 import threading
@@ -111,7 +112,7 @@ def fit(
     optimizer = make_optimizer(model, config)
     features, labels = dataset.train.tensors()
     steps = -(-len(labels) // config.batch_size)
-    state, replayed = _restore(folder, model, optimizer, steps)
+    state, replayed = _restore(folder, dataset, model, optimizer, steps)
     watcher.started(config.epochs, steps, state.epoch * steps + state.step, replayed)
 
     def save() -> None:
@@ -252,6 +253,7 @@ def _checkpoint(
         "config": config.to_dict(),
         "fingerprint": fingerprint(model),
         "described": describe(model),
+        "data": data_fingerprint(dataset),
         "num_features": dataset.num_features,
         "class_names": list(dataset.class_names),
         "torch": version("torch"),
@@ -262,7 +264,11 @@ def _checkpoint(
 
 
 def _restore(
-    folder: RunFolder | None, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int
+    folder: RunFolder | None,
+    dataset: Dataset,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
 ) -> tuple[State, int]:
     """Load the checkpoint, if there is one; returns the state and the steps replayed so far."""
     state = State()
@@ -271,6 +277,7 @@ def _restore(
     checkpoint = folder.load()
     if checkpoint is not None:
         check_same_model(checkpoint, model, str(folder.checkpoint_file))
+        check_same_data(checkpoint, dataset, str(folder.checkpoint_file))
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         state = State(**{f.name: checkpoint[f.name] for f in fields(State)})
@@ -302,9 +309,38 @@ def check_same_model(checkpoint: dict[str, Any], model: nn.Module, where: str) -
     if checkpoint["fingerprint"] != fingerprint(model):
         raise ValueError(
             f"{where} holds {checkpoint['described']}, but the config describes {describe(model)}: "
-            "they are different circuits, so its weights cannot be used. Was the model's code or "
-            "the data changed since?"
+            "they are different circuits, so its weights cannot be used. Was the model's code "
+            "changed since?"
         )
+
+
+def check_same_data(checkpoint: dict[str, Any], dataset: Dataset, where: str) -> None:
+    """Refuse a checkpoint that was trained on other data.
+
+    Args:
+        checkpoint: as `load_checkpoint` returned it.
+        dataset: the data as they are now.
+        where: the checkpoint's path, for the message.
+
+    Raises:
+        ValueError: a sample, a label, or the split differs.
+    """
+    if checkpoint["data"] != data_fingerprint(dataset):
+        raise ValueError(
+            f"{where} was trained on other data than {dataset.name!r} holds now "
+            f"({len(dataset.train)} training samples of {dataset.num_features} features): "
+            "put the old data back, or train again"
+        )
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Identify a dataset: the names of its classes, and every number in its three splits."""
+    digest = hashlib.sha256("\n".join(dataset.class_names).encode())
+    for split in (dataset.train, dataset.valid, dataset.test):
+        digest.update(str(split.features.shape).encode())
+        digest.update(np.ascontiguousarray(split.features).tobytes())
+        digest.update(np.ascontiguousarray(split.labels).tobytes())
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

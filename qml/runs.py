@@ -18,7 +18,7 @@ from nisqkit.noise.device import Device
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free
-from nisqkit.qml.fit import check_same_model
+from nisqkit.qml.fit import check_same_data, check_same_model
 from nisqkit.qml.metrics import Evaluation
 from nisqkit.qml.training import build_model, load_data, torch_settings
 
@@ -33,6 +33,7 @@ class Run:
         model: with the weights of the lowest validation loss.
         class_names: one name per class.
         num_features: features per sample.
+        checkpoint: all that the checkpoint holds.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Run:
     model: nn.Module
     class_names: tuple[str, ...]
     num_features: int
+    checkpoint: dict[str, Any]
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -68,7 +70,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             f"nisqkit train --resume --out {file.parent}"
         )
     model.load_state_dict(checkpoint["best_weights"])
-    return Run(file, config, model, class_names, checkpoint["num_features"])
+    return Run(file, config, model, class_names, checkpoint["num_features"], checkpoint)
 
 
 def evaluate_run(
@@ -83,16 +85,11 @@ def evaluate_run(
         limit: use this many test samples only, evenly spaced over the split.
 
     Raises:
-        ValueError: an unknown device, or options that cannot work.
+        ValueError: an unknown device, data that changed since, or options that cannot work.
     """
     loaded = [Device.load(name) for name in devices]
     dataset = load_data(run.config)
-    if (dataset.num_features, dataset.class_names) != (run.num_features, run.class_names):
-        raise ValueError(
-            f"{run.path} was trained on {run.num_features} features and the classes "
-            f"{', '.join(run.class_names)}, but its data now have {dataset.num_features} and "
-            f"{', '.join(dataset.class_names)}"
-        )
+    check_same_data(run.checkpoint, dataset, str(run.path))
     with torch_settings(run.config):
         yield from evaluate_everywhere(run.model, dataset, loaded, shots=shots, limit=limit)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nisqkit.qml.config import TrainConfig
-from nisqkit.qml.fit import Watcher
+from nisqkit.qml.fit import TrainingInterrupted, Watcher
 from nisqkit.qml.metrics import Row
 from nisqkit.qml.run_folder import RunFolder
 from nisqkit.qml.statistics import mean_interval
@@ -50,6 +50,7 @@ def train_seeds(
     Raises:
         ValueError: fewer than one seed; or as in `train`.
         FileNotFoundError: as in `train`, or nothing to resume.
+        TrainingInterrupted: Ctrl-C was pressed.
     """
     if num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} must be at least 1")
@@ -59,16 +60,23 @@ def train_seeds(
         raise FileNotFoundError(f"there are no runs in {out} to resume: leave out --resume")
     for c, folder in zip(configs, folders, strict=True):
         folder.check(c, resume and folder.holds_run)
-    results = [
-        train(
-            c,
-            out=folder.path,
-            resume=resume and folder.holds_run,
-            baselines=baselines,
-            watcher=watcher(c.seed) if watcher else None,
-        )
-        for c, folder in zip(configs, folders, strict=True)
-    ]
+    try:
+        results = [
+            train(
+                c,
+                out=folder.path,
+                resume=resume and folder.holds_run,
+                baselines=baselines,
+                watcher=watcher(c.seed) if watcher else None,
+            )
+            for c, folder in zip(configs, folders, strict=True)
+        ]
+    except TrainingInterrupted as stop:
+        seed = f" --seed {config.seed}" if config.seed else ""
+        raise TrainingInterrupted(
+            f"{stop.args[0].partition(' To go on:')[0]} To go on with all seeds: nisqkit train "
+            f"--resume --seeds {num_seeds}{seed} --out {out}"
+        ) from None
     rows = rows_of(model_name(config), [result.report for result in results])
     summary = {
         "config": config.to_dict() | {"seed": [c.seed for c in configs]},

@@ -1,10 +1,12 @@
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nisqkit.qml.demo import CIRCUITS, CONFIG, DemoResult, run_demo
+from nisqkit.qml.fit import TrainingInterrupted, Watcher
 
 SHORT = replace(CONFIG, depth=1, epochs=1, batch_size=64, devices=())
 
@@ -40,3 +42,14 @@ def test_nothing_else_is_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "all of it"
     with pytest.raises(ValueError, match=r"thesis\.tex is a file"):
         run_demo(tmp_path / "thesis.tex")
+
+
+class PressCtrlC(Watcher):
+    def step(self, loss: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_in_a_demonstration(tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterrupted, match="the next demonstration starts anew"):
+        run_demo(tmp_path, config=SHORT, num_seeds=2, watcher=lambda *_: PressCtrlC())
+    assert run_demo(tmp_path, config=SHORT, num_seeds=2).replaced

@@ -266,6 +266,12 @@ def test_a_checkpoint_of_another_circuit_names_both(tmp_path: Path) -> None:
         fit(nn.Linear(3, 2), small_data(), CONFIG, folder=RunFolder(tmp_path))
 
 
+def test_a_checkpoint_of_other_data(tmp_path: Path) -> None:
+    fit(small_model(), small_data(), CONFIG, folder=start(tmp_path))
+    with pytest.raises(ValueError, match="was trained on other data than 'small' holds now"):
+        fit(small_model(), small_data(seed=1), CONFIG, folder=RunFolder(tmp_path))
+
+
 def test_another_torch_version_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(small_model(), small_data(), CONFIG, folder=start(tmp_path))
     monkeypatch.setattr("nisqkit.qml.fit.version", lambda name: "99.0")

@@ -1,11 +1,12 @@
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from nisqkit.qml.config import TrainConfig
-from nisqkit.qml.fit import Watcher
+from nisqkit.qml.fit import TrainingInterrupted, Watcher
 from nisqkit.qml.seeds import model_name, rows_of, train_seeds
 from nisqkit.qml.training import train
 
@@ -81,6 +82,24 @@ def test_seeds_resume_where_they_stopped(tmp_path: Path) -> None:
     whole = train_seeds(config, 3, out=tmp_path / "whole")
     assert [r.report["test"] for r in resumed.results] == [r.report["test"] for r in whole.results]
     assert resumed.rows == whole.rows
+
+
+class PressCtrlC(Watcher):
+    def __init__(self, seed: int, victim: int) -> None:
+        self.victim = seed == victim
+
+    def step(self, loss: float) -> None:
+        if self.victim:
+            signal.raise_signal(signal.SIGINT)
+            self.victim = False
+
+
+def test_ctrl_c_says_how_to_go_on_with_all_seeds(tmp_path: Path) -> None:
+    config = TrainConfig.from_dict(CONFIG.to_dict() | {"seed": 5})
+    with pytest.raises(
+        TrainingInterrupted, match=r"in epoch 1.*nisqkit train --resume --seeds 2 --seed 5 --out"
+    ):
+        train_seeds(config, 2, out=tmp_path, watcher=lambda seed: PressCtrlC(seed, 6))
 
 
 def test_bad_calls(tmp_path: Path) -> None:
