@@ -93,7 +93,7 @@ def lower(circuit: QuantumCircuit, inputs: InputsLike = None) -> Program:
         if batched and len(batched) < len(lowering.prepare.slots):
             raise ValueError(
                 "the amplitudes of an AmplitudeInput must all be inputs or all be weights, "
-                "not a mixture"
+                "not a mixture (numbers count as weights)"
             )
     return Program(circuit.num_qubits, tuple(lowering.gates), angle_map, lowering.prepare)
 

@@ -140,11 +140,12 @@ class Program:
 def _normalise(angles: Tensor, slots: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:
     where = torch.tensor([columns.index(s) for s in slots], device=angles.device)
     amplitudes = angles[:, where]
-    norms = amplitudes.norm(dim=1, keepdim=True)
-    zero = torch.nonzero(norms[:, 0] == 0)
+    largest = amplitudes.detach().abs().amax(dim=1, keepdim=True)
+    zero = torch.nonzero(largest[:, 0] == 0)
     if len(zero):
         raise ValueError(
             f"amplitude input: all amplitudes of sample {int(zero[0])} are zero, so it is not a "
             "quantum state; give at least one non-zero feature"
         )
-    return angles.index_copy(1, where, amplitudes / norms)
+    scaled = amplitudes / largest  # squares would overflow or vanish in float32 from 1e20 or 1e-23
+    return angles.index_copy(1, where, scaled / scaled.norm(dim=1, keepdim=True))

@@ -151,7 +151,8 @@ def check_amplitude_input(backend: Backend) -> None:
     circuit.cx(2, 0)
     circuit.ry(0.7, 1)
     x = torch.tensor([[0.1, -0.9, 0.3, 0.5, 0.0, -0.2, 0.8]], dtype=torch.float64)
-    task = Task(lower(circuit, "x"), x.requires_grad_(), x.new_zeros(0), random_observables(3, 5))
+    w = x.new_zeros(0).requires_grad_()
+    task = Task(lower(circuit, "x"), x.requires_grad_(), w, random_observables(3, 5))
     values = execute([task], Execution(backend))[0].values
     expected = ReferenceBackend().run([task])[0].values
     _close("values of an amplitude input", values, expected, 1e-9)

@@ -27,14 +27,16 @@ ONE, TWO, CX, CZ = 0, 1, 2, 3
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
     """``a * b + c``, rounded once."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.fma(*arguments)
 
     return a(a, a, a), generate
+
+
+fma: Any = intrinsic(_fma)
 
 
 @njit(**_OPTIONS)

@@ -94,6 +94,15 @@ def test_amplitudes_are_normalised() -> None:
     assert_allclose(program.split_angles(x, x.new_zeros(0))[1], expected, atol=1e-15)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-22, 1e22, 1e38])
+def test_amplitudes_of_any_size_are_normalised(size: float) -> None:
+    """In float32, whose squares range from 1e-45 to 1e38 only."""
+    program = lower(amplitude(2), "x")
+    x = torch.tensor([[0.6 * size, -0.8 * size]])
+    assert x.dtype == torch.float32
+    assert_allclose(program.angles(x, x.new_zeros(0)), [[0.6, -0.8]], rtol=1e-6)
+
+
 def test_amplitudes_that_are_weights() -> None:
     program = weighted_amplitudes()
     x = torch.tensor([[0.3], [0.5]], dtype=torch.float64)
