@@ -35,7 +35,9 @@ class ProgressWatcher(Watcher):
             epoch, step = divmod(steps_done, steps_per_epoch)
             console.print(
                 f"{self.title}: resumed after epoch {epoch}, step {step} of {steps_per_epoch}; "
-                f"steps replayed because of kills: {replayed}"
+                f"steps replayed because of kills: {replayed}",
+                soft_wrap=True,
+                highlight=False,
             )
         self.bar = self.progress.add_task(self.title, total=epochs, numbers="")
         self.progress.update(self.bar, completed=steps_done // steps_per_epoch)
