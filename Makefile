@@ -12,7 +12,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet --onl
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: install  ## install, then run the demonstration; it writes run/demo
+demo: install  ## install, then run the demonstration; it writes runs/demo
 	.venv/bin/nisqkit demo
 
 test: check wheel-check  ## install, then run every check there is
@@ -48,7 +48,7 @@ unit: install  ## pytest, with the examples in docstrings, README.md and example
 wheel-check: install  ## build the wheel and use it without extras, away from the checkout
 	tools/wheel_check.sh
 
-clean:  ## remove the environment, builds and caches; results in run/ stay
+clean:  ## remove the environment, builds and caches; results in runs/ stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,8 @@ Commands import what they need when they run, so that ``nisqkit --help`` answers
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -30,6 +32,9 @@ class CleanErrors(typer.core.TyperGroup):
         except KeyboardInterrupt as stop:
             errors.print(f"\n{stop or 'interrupted'}", style="yellow", markup=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except (ValueError, OSError, ImportError) as error:
             if ctx.params.get("traceback"):
                 raise

@@ -114,9 +114,8 @@ def check_values_and_gradients(backend: Backend) -> None:
         (torch.float32, 1e-5, 1e-4),
         (torch.float64, 1e-10, 1e-8),
     ):
-        tasks = [
-            random_task(n, seed=n, batch=b, dtype=dtype) for n, b in ((1, 1), (2, 3), (3, 1), (4, 2))
-        ]
+        sizes = ((1, 1), (2, 3), (3, 1), (4, 2))
+        tasks = [random_task(n, seed=n, batch=b, dtype=dtype) for n, b in sizes]
         results = execute(tasks, Execution(backend))
         for task, result in zip(tasks, results, strict=True):
             expected = ReferenceBackend().run([task])[0].values
@@ -165,7 +164,7 @@ def check_amplitude_input(backend: Backend) -> None:
 
 
 def check_shots(backend: Backend) -> None:
-    """Sampled values lie within five standard errors of the exact ones, and the errors are right."""
+    """Sampled values lie within five standard errors of the exact ones; the errors are right."""
     tasks = [
         replace(random_task(n, seed=n, batch=8), shots=2000, seed=(7, n, 0)) for n in (1, 2, 3)
     ]

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from nisqkit.circuits.gates import GATES, Gate, gate
-from nisqkit.circuits.lower import gate_class
 from numpy.testing import assert_allclose
 from qiskit.quantum_info import Operator
+
+from nisqkit.circuits.gates import GATES, Gate, gate
+from nisqkit.circuits.lower import gate_class
 
 PARAMETERISED = [(g.name, p) for g in GATES.values() for p in range(g.num_params)]
 

@@ -6,14 +6,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from nisqkit.circuits import AmplitudeInput, hardware_efficient, lower, zz_feature_map
-from nisqkit.circuits.lower import InputsLike
-from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.reference import final_state
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Gate, Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate, XGate
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
+
+from nisqkit.circuits import AmplitudeInput, hardware_efficient, lower, zz_feature_map
+from nisqkit.circuits.lower import InputsLike
+from nisqkit.hardware_backends.conformance import random_circuit
+from nisqkit.hardware_backends.reference import final_state
 
 a, b = Parameter("a"), Parameter("b")
 
@@ -194,7 +195,7 @@ def test_bad_inputs(inputs: InputsLike, message: str) -> None:
 
 
 def test_wrong_types() -> None:
-    with pytest.raises(TypeError, match="lower takes a qiskit.QuantumCircuit, not str"):
+    with pytest.raises(TypeError, match=r"lower takes a qiskit\.QuantumCircuit, not str"):
         lower("circuit")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="inputs takes a ParameterVector, Parameters or their"):
         lower(QuantumCircuit(1), inputs=[3])  # type: ignore[list-item]

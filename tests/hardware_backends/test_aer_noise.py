@@ -3,8 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nisqkit.hardware_backends.aer_noise import aer_noise_model
-from nisqkit.noise import Device, coverage
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import CXGate
 from qiskit.quantum_info import DensityMatrix, Operator, SuperOp, average_gate_fidelity
@@ -12,6 +10,9 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.library import SaveDensityMatrix, SaveSuperOp
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeQuitoV2, FakeSantiagoV2
+
+from nisqkit.hardware_backends.aer_noise import aer_noise_model
+from nisqkit.noise import Device, coverage
 
 
 def final_state(circuit: QuantumCircuit, noise: NoiseModel | None) -> DensityMatrix:

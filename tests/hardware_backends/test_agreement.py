@@ -11,14 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp, Statevector
+
 from nisqkit.circuits import Task, lower
 from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.pennylane_io import to_pennylane, to_pennylane_observable
 from nisqkit.hardware_backends.conformance import random_circuit, random_observables
 from nisqkit.hardware_backends.native import NativeBackend
 from nisqkit.hardware_backends.reference import ReferenceBackend
-from qiskit import QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp, Statevector
 
 qp = pytest.importorskip("pennylane")
 
@@ -103,7 +104,8 @@ def qiskit(circuit: QuantumCircuit, task: Task) -> list[torch.Tensor]:
         slopes.append((4 * one - two) / 3)
     split = len(task.program.inputs)
     values = torch.from_numpy(np.array([outputs(row) for row in rows]))
-    return [values, torch.tensor(slopes[:split]), torch.tensor(slopes[split:])]
+    gradient = torch.tensor(slopes, dtype=torch.float64)
+    return [values, gradient[:split], gradient[split:]]
 
 
 def assert_close(

