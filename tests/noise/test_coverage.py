@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from nisqkit.noise import Device, GateUse, coverage
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import CXGate
+
+from nisqkit.noise import Device, GateUse, coverage
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from nisqkit.noise import Device, GateCalibration
 from qiskit import QuantumCircuit, transpile
 from qiskit.quantum_info import Operator
+
+from nisqkit.noise import Device, GateCalibration
 
 
 def make_device(**changes: Any) -> Device:

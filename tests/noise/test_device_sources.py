@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nisqkit.noise import Device, available_devices
 from qiskit.circuit import Measure, Parameter
 from qiskit.circuit.library import RZGate, XGate
 from qiskit.providers import BackendV2, Options
@@ -13,6 +12,8 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.transpiler import InstructionProperties, QubitProperties, Target
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.fake_provider import FakeFractionalBackend, FakeSantiagoV2
+
+from nisqkit.noise import Device, available_devices
 
 # Machines of the QuantumNAS, QuantumNAT and QOC papers: qubits, mean CX error, its last digit.
 MACHINES = [

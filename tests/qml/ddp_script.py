@@ -4,9 +4,10 @@ import sys
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
 from nisqkit.circuits import angle, hardware_efficient
 from nisqkit.qml import QuantumLayer
-from torch.nn.parallel import DistributedDataParallel
 
 
 def main(rank: int, rendezvous: str) -> None:

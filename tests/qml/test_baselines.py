@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
 from nisqkit.qml.baselines import BaselineResult, classical_baselines
 from nisqkit.qml.datasets import Dataset, load_dataset
 from nisqkit.qml.splits import make_dataset, stratified_split, take
-from numpy.typing import NDArray
-from scipy import stats
 
 
 def toy(label: Callable[[NDArray[Any]], NDArray[Any]], num_classes: int = 2) -> Dataset:

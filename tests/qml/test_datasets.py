@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nisqkit.qml.datasets import Dataset, available_datasets, load_dataset
-from nisqkit.qml.images import pool_images
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+
+from nisqkit.qml.datasets import Dataset, available_datasets, load_dataset
+from nisqkit.qml.images import pool_images
 
 DIGITS = load_digits()
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nisqkit.qml.idx import read_idx
 from numpy.typing import NDArray
+
+from nisqkit.qml.idx import read_idx
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nisqkit.qml.images import SOURCES, from_openml, load_images, pool_images
 from numpy.typing import NDArray
+
+from nisqkit.qml.images import SOURCES, from_openml, load_images, pool_images
 
 MNIST, FASHION = SOURCES["mnist"], SOURCES["fashion"]
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from qiskit import QuantumCircuit
+from scipy.stats import kstest
+
 from nisqkit.circuits import Observables, hardware_efficient, lower, mirrored, u3_cu3
 from nisqkit.hardware_backends.reference import final_state
 from nisqkit.qml.initialisers import initial_weights
-from qiskit import QuantumCircuit
-from scipy.stats import kstest
 
 WIDE = lower(hardware_efficient(6, 40))
 Z = Observables.parse(None, 6)

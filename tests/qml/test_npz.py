@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nisqkit.qml.npz import load_npz
 
 X = np.random.default_rng(0).normal(size=(40, 3))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from nisqkit.qml.splits import (
     Split,
     make_dataset,
@@ -15,7 +17,6 @@ from nisqkit.qml.splits import (
     three_fractions,
     validation_share,
 )
-from numpy.typing import NDArray
 
 LABELS = np.random.default_rng(0).choice(3, size=400, p=[0.6, 0.3, 0.1])
 NAMES = ("a", "b", "c")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nisqkit.qml.statistics import mean_interval, wilson_interval
 from scipy import stats
+
+from nisqkit.qml.statistics import mean_interval, wilson_interval
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])

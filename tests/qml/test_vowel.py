@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nisqkit.qml.vowel import FILE_NAME, read_vowel, rotate_and_scale
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler
+
+from nisqkit.qml.vowel import FILE_NAME, read_vowel, rotate_and_scale
 
 
 def vowel_lines() -> list[str]:
