@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,44 +14,55 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.native import kernels
+from nisqkit.hardware_backends.native.operations import (
+    FEWEST_QUBITS,
+    LANE_QUBITS,
+    ROUTES,
+    Operations,
+    on_amplitudes,
+    on_samples,
+)
 from nisqkit.hardware_backends.native.schedule import Schedule, schedule
 from nisqkit.hardware_backends.reference import final_state, measure
 from nisqkit.hardware_backends.sampling import draw, estimate, in_basis, measurement_bases
 
 LANES = 16
-"""Samples per tile: one AVX-512 register of float32."""
-
 Array = NDArray[Any]
 
 
 class NativeBackend(Backend):
     """State vectors in compiled code on the CPU; gradients by adjoint differentiation.
 
-    Its memory does not grow with depth.
-    Results are bit-identical for any number of threads. Second derivatives fall back on the
-    reference engine.
+    The memory of a step does not grow with the circuit's depth. Results are bit-identical for any
+    number of threads. Second derivatives fall back on the reference engine.
 
     Args:
         threads: Number of threads; default all cores that this process may use.
+        route: ``"samples"`` (lanes of 16 samples), ``"amplitudes"`` (lanes of 16 amplitudes, for
+            few samples of many qubits), or ``None``: the cheaper one.
 
     Raises:
-        ValueError: Less than one thread, a torch device other than the CPU, a dtype other than
-            float32 and float64, or a state that does not fit in memory.
+        ValueError: Less than one thread, an unknown route, a torch device other than the CPU, a
+            dtype other than float32 and float64, or a state that does not fit in memory.
     """
 
     name = "native"
     gradient = "adjoint"
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, route: str | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
+        if route not in (None, *ROUTES):
+            raise ValueError(f"route must be one of {', '.join(ROUTES)} or None, got {route!r}")
         self.threads = threads
+        self.route = route
 
     def check(self, task: Task) -> None:
         """Refuse other torch devices and dtypes, and circuits that do not fit in memory."""
@@ -65,15 +76,16 @@ class NativeBackend(Backend):
                 f"the native engine computes in float32 or float64, not in {task.inputs.dtype}; "
                 "use layer.float() or layer.double()"
             )
-        tiles, lanes = _tiling(task.batch)
-        # every tile's state, and a copy and a co-state per worker; probabilities take as much again
-        states = tiles + 2 * min(tiles, self._workers())
+        n, batch = task.program.num_qubits, task.batch
+        if self._route(task.program, batch) == "samples":
+            units, lanes = -(-batch // LANES), LANES
+        else:
+            units, lanes = batch, 1
+        # every unit's state, and a copy and a co-state per worker; probabilities come on top
+        states = units + 2 * min(units, self._workers())
         if task.shots is not None or task.observables.sums is None:
-            states += 2 * tiles
-        check_memory(
-            task.program.num_qubits,
-            2 * task.inputs.element_size() * states * lanes * 2**task.program.num_qubits,
-        )
+            states += 2 * units
+        check_memory(n, 2 * task.inputs.element_size() * states * lanes * 2**n)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """See `Backend.run`."""
@@ -94,9 +106,11 @@ class NativeBackend(Backend):
         )
 
     def _values(self, program: Program, task: Task, observables: Observables) -> Tensor:
-        plan = _plan(program, observables)
-        shared, batched = program.split_angles(task.inputs, task.weights)
-        values: Tensor = _Adjoint.apply(shared, batched, plan, self._workers())  # type: ignore[no-untyped-call]
+        plan = _plan(program, observables, self._route(program, task.batch))
+        inputs, weights = task.inputs, task.weights
+        if not plan.affine:
+            weights, inputs = program.split_angles(inputs, weights)
+        values: Tensor = _Adjoint.apply(inputs, weights, plan, self._workers())  # type: ignore[no-untyped-call]
         return values
 
     def _workers(self) -> int:
@@ -104,73 +118,181 @@ class NativeBackend(Backend):
             return len(os.sched_getaffinity(0))
         return self.threads or os.cpu_count() or 1
 
+    def _route(self, program: Program, batch: int) -> str:
+        n = program.num_qubits
+        if n < FEWEST_QUBITS:
+            return "samples"
+        if self.route is not None:
+            return self.route
+        return "amplitudes" if batch <= LANES // 2 or n > 13 else "samples"
+
+
+@dataclass(frozen=True, eq=False)
+class _Forms:
+    """Affine forms of the parameters, one per factor (and lane), as `kernels.waves` reads them."""
+
+    first: Array
+    column: Array
+    coefficient: Array
+    constant: Array
+    used: Array
+
+    @classmethod
+    def make(
+        cls, slots: Sequence[int], frequency: Array, used: Array, angle_map: AngleMap
+    ) -> _Forms:
+        """Frequency times angle of each slot; slot -1 stands for no angle."""
+        terms: list[list[tuple[int, float]]] = [[] for _ in range(angle_map.num_slots)]
+        for slot, parameter, coefficient in angle_map.terms:
+            terms[slot].append((parameter, coefficient))
+        lengths = [len(terms[s]) if s >= 0 else 0 for s in slots]
+        flat = [
+            (p, c * f) for s, f in zip(slots, frequency, strict=True) if s >= 0 for p, c in terms[s]
+        ]
+        # a slope is per unit of the angle, not of the wave: it is pulled back without the frequency
+        return cls(
+            np.cumsum([0, *lengths]),
+            np.array([p for p, _ in flat], dtype=np.int64),
+            np.array([c for _, c in flat], dtype=np.float64),
+            np.array(
+                [
+                    f * angle_map.constants[s] if s >= 0 else 0.0
+                    for s, f in zip(slots, frequency, strict=True)
+                ]
+            ),
+            used,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """All that does not depend on the angles.
+    """All that does not depend on the parameters' values.
 
-    Schedule, observables and where slots stand in the two angle vectors.
+    The kernels take the program's inputs and weights where its angle map is affine; where it is
+    not, torch computes the angles, and the kernels take those of the batched and those of the
+    shared slots in their place.
     """
 
     program: Program
     observables: Observables
     schedule: Schedule
-    shared_columns: Array  # of the shared angles, for the shared matrices
-    lane_batched: Array  # of the batched angles, for the first per-lane angles
-    lane_shared: Array  # of the shared angles, for the other per-lane angles
-    lane_order: Array  # row of each per-lane angle among (lane_batched, lane_shared)
-    strings: Array  # (S, 3): X mask, Z mask, number of Y
-    coefficients: Array
-    prepare_rows: Array | None  # basis states of the amplitudes
-    prepare_columns: Array | None  # their columns in the batched (or shared) angles
-    prepare_batched: bool
+    operations: Operations
+
+    @cached_property
+    def affine(self) -> bool:
+        """Whether the kernels take inputs and weights themselves."""
+        return self.program.angle_map.nonlinear is None and self.program.prepare is None
+
+    @cached_property
+    def _angle_map(self) -> AngleMap:
+        angle_map = self.program.angle_map
+        if self.affine:
+            return angle_map
+        order = (*angle_map.batched_slots, *angle_map.shared_slots)
+        terms = tuple((slot, k, 1.0) for k, slot in enumerate(order))
+        batched = tuple(map(str, angle_map.batched_slots))
+        shared = tuple(map(str, angle_map.shared_slots))
+        return AngleMap(batched, shared, (0.0,) * angle_map.num_slots, terms)
+
+    @cached_property
+    def shared_forms(self) -> tuple[_Forms, _Forms]:
+        """Of each factor and lane of the shared matrices: as waves, and as angles for slopes."""
+        groups = self.schedule.shared
+        slots = groups.slots.ravel().tolist()
+        frequency = np.repeat(groups.frequency, LANES)
+        used = groups.slots.ravel() >= 0
+        return (
+            _Forms.make(slots, frequency, used, self._angle_map),
+            _Forms.make(slots, np.ones_like(frequency), used, self._angle_map),
+        )
+
+    @cached_property
+    def own_forms(self) -> tuple[_Forms, _Forms]:
+        """The same for every factor of the samples' own matrices."""
+        groups = self.schedule.own
+        slots = groups.slots[:, 0].tolist()
+        used = groups.slots[:, 0] >= 0
+        return (
+            _Forms.make(slots, groups.frequency, used, self._angle_map),
+            _Forms.make(slots, np.ones_like(groups.frequency), used, self._angle_map),
+        )
+
+    @cached_property
+    def _order(self) -> Array:
+        """Strings as the kernels want them: those without flips first."""
+        flips = [any(c in "XY" for c in s) for s in self.observables.strings]
+        return np.argsort(flips, kind="stable")
+
+    @property
+    def _ordered(self) -> list[str]:
+        return [self.observables.strings[k] for k in self._order]
+
+    def _masks(self, string: str) -> tuple[int, int]:
+        x = z = 0
+        for q, letter in enumerate(reversed(string)):
+            v, w = self.operations.masks[q]
+            x ^= v if letter in "XY" else 0
+            z ^= w if letter in "YZ" else 0
+        return x, z
+
+    @cached_property
+    def strings(self) -> Array:
+        """(S, 4): see `kernels.expectations`."""
+        shift = 0 if self.operations.route == "samples" else LANE_QUBITS
+        rows = []
+        for string in self._ordered:
+            x, z = self._masks(string)
+            rows.append((x >> shift, z >> shift, x & ((1 << shift) - 1), string.count("Y") % 4))
+        return np.array(rows, dtype=np.int64).reshape(-1, 4)
+
+    @cached_property
+    def lane_signs(self) -> Array:
+        """(S, 16): the sign that the lane's own bits give."""
+        if self.operations.route == "samples":
+            return np.ones((len(self._order), LANES))
+        masks = [self._masks(s)[1] for s in self._ordered]
+        lanes = [
+            [1 - 2 * ((mask & lane).bit_count() % 2) for lane in range(LANES)] for mask in masks
+        ]
+        return np.array(lanes, dtype=float).reshape(-1, LANES)
+
+    @cached_property
+    def coefficients(self) -> Array:
+        """(num_outputs, S), columns in the order of the strings."""
+        if self.observables.sums is None:
+            return np.zeros((0, 0))
+        return np.ascontiguousarray(self.observables.coefficients[:, self._order])
+
+    @cached_property
+    def places(self) -> Array:
+        """For each basis state, its amplitude's index, if the outputs are probabilities."""
+        states = np.arange(2**self.program.num_qubits if self.observables.sums is None else 0)
+        index = np.zeros_like(states)
+        for q, (v, _) in enumerate(self.operations.masks):
+            index ^= np.where((states >> q) & 1, v, 0)
+        return index
+
+    @cached_property
+    def prepared(self) -> tuple[Array, Array, bool]:
+        """Basis states of the amplitude input, their columns among the angles; if batched."""
+        prepare, angle_map = self.program.prepare, self.program.angle_map
+        if prepare is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), False
+        batched = prepare.slots[0] in angle_map.batched_slots
+        where = angle_map.batched_slots if batched else angle_map.shared_slots
+        columns = np.array([where.index(s) for s in prepare.slots])
+        bits = range(len(prepare.qubits))
+        states = [
+            sum(((i >> k) & 1) << prepare.qubits[k] for k in bits) for i in range(len(columns))
+        ]
+        return np.array(states), columns, batched
 
 
 @lru_cache(maxsize=256)
-def _plan(program: Program, observables: Observables) -> _Plan:
+def _plan(program: Program, observables: Observables, route: str) -> _Plan:
     blocks = schedule(program)
-    shared = {slot: k for k, slot in enumerate(program.angle_map.shared_slots)}
-    batched = {slot: k for k, slot in enumerate(program.angle_map.batched_slots)}
-    lane_batched = [s for s in blocks.lane_slots if s in batched]
-    lane_shared = [s for s in blocks.lane_slots if s in shared]
-    order = [(lane_batched + lane_shared).index(s) for s in blocks.lane_slots]
-    strings = []
-    for string in observables.strings:
-        flips = [(q, c) for q, c in enumerate(reversed(string)) if c != "I"]
-        x, z = (sum(1 << q for q, c in flips if c in letters) for letters in ("XY", "YZ"))
-        strings.append((x, z, string.count("Y") % 4))
-    rows = columns = None
-    in_batch = False
-    if program.prepare is not None:
-        in_batch = program.prepare.slots[0] in batched
-        where = batched if in_batch else shared
-        columns = np.array([where[s] for s in program.prepare.slots])
-        rows = np.array(
-            [
-                sum(((i >> k) & 1) << q for k, q in enumerate(program.prepare.qubits))
-                for i in range(len(columns))
-            ]
-        )
-    return _Plan(
-        program,
-        observables,
-        blocks,
-        np.array([shared[s] for s in blocks.shared_slots], dtype=np.int64),
-        np.array([batched[s] for s in lane_batched], dtype=np.int64),
-        np.array([shared[s] for s in lane_shared], dtype=np.int64),
-        np.array(order, dtype=np.int64),
-        np.array(strings, dtype=np.int64).reshape(-1, 3),
-        observables.coefficients if observables.sums is not None else np.zeros((0, 0)),
-        rows,
-        columns,
-        in_batch,
-    )
-
-
-def _tiling(batch: int) -> tuple[int, int]:
-    """``(tiles, lanes)``: lanes is a power of two, at most `LANES`."""
-    lanes = min(LANES, 1 << max(0, batch - 1).bit_length())
-    return -(-batch // lanes), lanes
+    operations = on_samples(blocks) if route == "samples" else on_amplitudes(blocks)
+    return _Plan(program, observables, blocks, operations)
 
 
 @lru_cache(maxsize=8)
@@ -179,174 +301,155 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="nisqkit-native")
 
 
-def _each_tile(function: Callable[[int], None], tiles: int, workers: int) -> None:
-    """Run the function on every tile.
-
-    The assignment of tiles to threads does not change any number.
-    """
-    if workers == 1 or tiles == 1:
-        for t in range(tiles):
-            function(t)
-    else:
-        list(_pool(workers, os.getpid()).map(function, range(tiles)))
-
-
-def _to_tiles(rows: Array, tiles: int, lanes: int) -> Array:
-    """``(batch, P) -> (tiles, P, lanes)``, padded with zeros."""
-    padded = np.zeros((tiles * lanes, rows.shape[1]), rows.dtype)
-    padded[: len(rows)] = rows
-    return np.ascontiguousarray(padded.reshape(tiles, lanes, rows.shape[1]).swapaxes(1, 2))
-
-
-def _from_tiles(tiles: Array, batch: int) -> Array:
-    """``(tiles, P, lanes) -> (batch, P)``."""
-    return np.ascontiguousarray(
-        tiles.swapaxes(1, 2).reshape(len(tiles) * tiles.shape[2], tiles.shape[1])[:batch]
-    )
+def _divide(function: Callable[[int, int], None], units: int, workers: int) -> None:
+    """Run ``function(first, last)`` over all units; the division does not change any number."""
+    parts = min(workers, units)
+    if parts <= 1:
+        function(0, units)
+        return
+    bounds = [units * k // parts for k in range(parts + 1)]
+    others = [
+        _pool(parts, os.getpid()).submit(function, bounds[k], bounds[k + 1])
+        for k in range(1, parts)
+    ]
+    function(bounds[0], bounds[1])
+    for other in others:
+        other.result()
 
 
 class _Adjoint(torch.autograd.Function):
-    """(shared angles, batched angles) -> outputs, as one autograd node."""
+    """(inputs, weights) -> outputs, as one autograd node."""
 
     @staticmethod
-    def forward(ctx: Any, shared: Tensor, batched: Tensor, plan: _Plan, workers: int) -> Tensor:
-        run = _Run(plan, shared.detach().numpy(), batched.detach().numpy(), workers)
-        ctx.save_for_backward(shared, batched)
+    def forward(ctx: Any, inputs: Tensor, weights: Tensor, plan: _Plan, workers: int) -> Tensor:
+        run = _Run(plan, inputs.detach().numpy(), weights.detach().numpy(), workers)
+        ctx.save_for_backward(inputs, weights)
         ctx.run = run
         return torch.from_numpy(run.forward())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        shared, batched = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True
-            return (*_reference_gradient(ctx.run.plan, shared, batched, grad), None, None)
-        g_shared, g_batched = ctx.run.backward(grad.detach().to(batched.dtype).contiguous().numpy())
-        return torch.from_numpy(g_shared), torch.from_numpy(g_batched), None, None
+            inputs, weights = ctx.saved_tensors
+            return (*_reference_gradient(ctx.run.plan, inputs, weights, grads[0]), None, None)
+        g_inputs, g_weights = ctx.run.backward(grads[0].numpy())
+        return torch.from_numpy(g_inputs), torch.from_numpy(g_weights), None, None
 
 
 def _reference_gradient(
-    plan: _Plan, shared: Tensor, batched: Tensor, grad: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
+    plan: _Plan, inputs: Tensor, weights: Tensor, grad: Tensor
+) -> tuple[Tensor | None, ...]:
     """The gradient as a differentiable function, for second derivatives."""
-    angle_map = plan.program.angle_map
-    order = torch.tensor(angle_map.shared_slots + angle_map.batched_slots).argsort()
     with torch.enable_grad():
-        angles = torch.cat([shared.expand(len(batched), -1), batched], dim=1)[:, order]
+        if plan.affine:
+            angles = plan.program.angles(inputs, weights)
+        else:
+            angle_map = plan.program.angle_map
+            order = torch.tensor(angle_map.batched_slots + angle_map.shared_slots).argsort()
+            angles = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1)[:, order]
         values = measure(final_state(plan.program, angles), plan.observables)
-        wanted = [t for t in (shared, batched) if t.requires_grad]
+        wanted = [t for t in (inputs, weights) if t.requires_grad]
         found = iter(
             torch.autograd.grad(values, wanted, grad, create_graph=True, allow_unused=True)
         )
-    g_shared = next(found) if shared.requires_grad else None
-    g_batched = next(found) if batched.requires_grad else None
-    return g_shared, g_batched
+    return tuple(next(found) if t.requires_grad else None for t in (inputs, weights))
 
 
 class _Run:
     """One forward pass and what its backward pass needs: the final states."""
 
-    def __init__(self, plan: _Plan, shared: Array, batched: Array, workers: int) -> None:
-        self.plan, self.workers, self.batch = plan, workers, len(batched)
-        self.num_shared, self.num_batched = len(shared), batched.shape[1]
-        self.dtype = batched.dtype
-        self.tiles, self.lanes = _tiling(self.batch)
-        rows = [
-            batched[:, plan.lane_batched],
-            np.broadcast_to(shared[plan.lane_shared], (self.batch, len(plan.lane_shared))),
-        ]
-        self.lane_angles = _to_tiles(
-            np.concatenate(rows, axis=1)[:, plan.lane_order], self.tiles, self.lanes
+    def __init__(self, plan: _Plan, inputs: Array, weights: Array, workers: int) -> None:
+        self.plan, self.workers = plan, workers
+        self.inputs, self.weights, self.dtype = inputs, weights, inputs.dtype
+        self.batch = len(inputs)
+        self.by_samples = plan.operations.route == "samples"
+        self.units = -(-self.batch // LANES) if self.by_samples else self.batch
+        groups, own = plan.schedule.shared, plan.schedule.own
+        shared = np.empty((1, LANES * len(groups.frequency)))
+        no_inputs = np.zeros((1, inputs.shape[1]), self.dtype)
+        _waves(plan.shared_forms[0], no_inputs, weights, shared)
+        shared = shared.reshape(-1, LANES)
+        self.cos, self.sin = np.cos(shared), np.sin(shared)
+        size = 16 * len(groups.groups) + 1
+        self.u_re, self.u_im = np.zeros((size, LANES)), np.zeros((size, LANES))
+        kernels.build(
+            groups.groups, groups.pairs, groups.table, self.cos, self.sin, self.u_re, self.u_im
         )
-        self.shared_angles = np.ascontiguousarray(
-            shared[plan.shared_columns, None], dtype=np.float64
-        )
-        factors = plan.schedule.shared
-        self.u_re, self.u_im = np.zeros((2, len(factors.dims) + 1, 16, 1))
-        kernels.build(*factors.index, factors.table, self.shared_angles, self.u_re, self.u_im)
-        shape = (self.tiles, 2**plan.program.num_qubits, self.lanes)
-        self.re, self.im = np.zeros(shape, self.dtype), np.zeros(shape, self.dtype)
-        if plan.prepare_rows is None:
-            self.re[:, 0] = 1
-        else:
-            source = (
-                batched
-                if plan.prepare_batched
-                else np.broadcast_to(shared, (self.batch, len(shared)))
-            )
-            self.re[:, plan.prepare_rows] = _to_tiles(
-                source[:, plan.prepare_columns], self.tiles, self.lanes
-            )
-
-    def _shared_matrices(self, re: Array, im: Array) -> tuple[Array, Array]:
-        return tuple(np.ascontiguousarray(m[..., 0], dtype=self.dtype) for m in (re, im))  # type: ignore[return-value]
+        waves = np.empty((self.batch, len(own.frequency)), self.dtype)
+        _waves(plan.own_forms[0], inputs, weights, waves)
+        self.own_cos, self.own_sin = np.cos(waves), np.sin(waves)
+        shape = (self.units, plan.operations.rows, LANES)
+        self.re, self.im = np.empty(shape, self.dtype), np.empty(shape, self.dtype)
 
     def forward(self) -> Array:
-        plan, blocks = self.plan, self.plan.schedule.blocks
-        lanes = plan.schedule.lanes
-        s_re, s_im = self._shared_matrices(self.u_re, self.u_im)
-        out = np.zeros((self.tiles, len(plan.strings), self.lanes), self.dtype)
+        plan, own = self.plan, self.plan.schedule.own
+        s_re, s_im = self.u_re.astype(self.dtype), self.u_im.astype(self.dtype)
+        y = np.empty((self.batch, plan.observables.num_outputs), self.dtype)
+        states, columns, batched = plan.prepared
+        if batched or not len(states):
+            start = self.inputs[:, columns]
+        else:
+            start = np.tile(self.weights[columns], (self.batch, 1))
 
-        def tile(t: int) -> None:
-            kernels.forward(
-                self.re[t],
-                self.im[t],
-                blocks,
-                s_re,
-                s_im,
-                lanes.index,
-                lanes.table,
-                self.lane_angles[t],
-            )
-            kernels.expectations(self.re[t], self.im[t], plan.strings, out[t])
+        def part(first: int, last: int) -> None:
+            kernels.forward_units(
+                first, last, self.re, self.im, start, states, plan.operations.table, s_re, s_im,
+                self.by_samples, own.groups, own.pairs, own.table, self.own_cos, self.own_sin,
+                plan.strings, plan.lane_signs, plan.coefficients, plan.places, y,
+            )  # fmt: skip
 
-        _each_tile(tile, self.tiles, self.workers)
-        if plan.observables.sums is None:
-            return _from_tiles(self.re**2 + self.im**2, self.batch)
-        values = _from_tiles(out, self.batch)
-        outputs: Array = values @ plan.coefficients.T.astype(self.dtype)
-        return outputs
+        _divide(part, self.units, self.workers)
+        return y
 
     def backward(self, grad: Array) -> tuple[Array, Array]:
-        plan, blocks, factors = self.plan, self.plan.schedule.blocks, self.plan.schedule.shared
-        lanes = plan.schedule.lanes
-        u_re, u_im = kernels.dagger(self.u_re, self.u_im, factors.dims)
-        s_re, s_im = self._shared_matrices(u_re, u_im)
-        probs = plan.observables.sums is None
-        weights = grad if probs else grad @ plan.coefficients.astype(self.dtype)
-        weights = _to_tiles(weights, self.tiles, self.lanes)
-        lane_grad = np.zeros_like(self.lane_angles)
-        overlaps = np.zeros((self.tiles, 2, len(factors.dims), 16))
-        rows = plan.prepare_rows if plan.prepare_rows is not None else np.zeros(0, np.int64)
-        amplitude_grad = np.zeros((self.tiles, len(rows), self.lanes), self.dtype)
+        plan, groups, own = self.plan, self.plan.schedule.shared, self.plan.schedule.own
+        u_re, u_im = kernels.dagger(groups.groups, self.u_re, self.u_im)
+        s_re, s_im = u_re.astype(self.dtype), u_im.astype(self.dtype)
+        tiles = -(-self.batch // LANES)
+        own_y = np.zeros((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
+        slopes = np.empty_like(self.own_cos)
+        sy = np.zeros((self.units, 2, len(self.u_re), LANES))
+        states, columns, batched = plan.prepared
+        g_start = np.empty((self.batch, len(states)), self.dtype)
 
-        def tile(t: int) -> None:
-            re, im = self.re[t].copy(), self.im[t].copy()
-            if probs:
-                c_re, c_im = weights[t] * re, weights[t] * im
-            else:
-                c_re, c_im = np.empty_like(re), np.empty_like(im)
-                kernels.costate(re, im, plan.strings, weights[t], c_re, c_im)
-            kernels.backward(
-                re, im, c_re, c_im, blocks, s_re, s_im, lanes.index, lanes.table,
-                self.lane_angles[t], lane_grad[t], overlaps[t],
+        def part(first: int, last: int) -> None:
+            kernels.backward_units(
+                first, last, self.re, self.im, states, plan.operations.table, s_re, s_im,
+                self.by_samples, own.groups, own.pairs, own.table, own.generator, own.trained,
+                self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
+                plan.places, grad, own_y[0], own_y[1], slopes, sy, g_start,
             )  # fmt: skip
-            amplitude_grad[t] = 2 * c_re[rows]
 
-        _each_tile(tile, self.tiles, self.workers)
-        g_shared, g_batched = np.zeros(self.num_shared), np.zeros((self.batch, self.num_batched))
-        m = overlaps.sum(axis=0)[..., None]
-        own = np.zeros_like(self.shared_angles)
-        kernels.chain(*factors.index, factors.table, self.shared_angles, m[0], m[1], own)
-        g_shared[plan.shared_columns] += own[:, 0]
-        rest = np.empty((self.batch, len(plan.lane_order)))
-        rest[:, plan.lane_order] = _from_tiles(lane_grad, self.batch)
-        split = len(plan.lane_batched)
-        g_batched[:, plan.lane_batched] += rest[:, :split]
-        g_shared[plan.lane_shared] += rest[:, split:].sum(axis=0)
-        if plan.prepare_columns is not None:
-            rows_grad = _from_tiles(amplitude_grad, self.batch)
-            if plan.prepare_batched:
-                g_batched[:, plan.prepare_columns] += rows_grad
-            else:
-                g_shared[plan.prepare_columns] += rows_grad.sum(axis=0)
-        return g_shared.astype(self.dtype), g_batched.astype(self.dtype)
+        _divide(part, self.units, self.workers)
+        if not self.by_samples:
+            kernels.own_slopes(
+                own.groups, own.pairs, own.table, own.generator, own.trained,
+                self.own_cos, self.own_sin, own_y[0], own_y[1], slopes,
+            )  # fmt: skip
+        y = sy[0] if self.units == 1 else sy.sum(axis=0)
+        shared_slopes = np.zeros_like(self.cos)
+        kernels.chain(
+            groups.groups, groups.pairs, groups.table, groups.generator, groups.trained,
+            self.cos, self.sin, y[0], y[1], shared_slopes,
+        )  # fmt: skip
+        g_inputs = np.zeros(self.inputs.shape, self.dtype)
+        g_weights = np.zeros(len(self.weights))
+        _pull_back(plan.shared_forms[1], shared_slopes.reshape(1, -1), g_inputs, g_weights)
+        _pull_back(plan.own_forms[1], slopes, g_inputs, g_weights)
+        if batched:
+            g_inputs[:, columns] += g_start
+        elif len(states):
+            g_weights[columns] += g_start.sum(axis=0)
+        return g_inputs, g_weights.astype(self.dtype)
+
+
+def _waves(forms: _Forms, inputs: Array, weights: Array, out: Array) -> None:
+    kernels.waves(
+        inputs, weights, forms.first, forms.column, forms.coefficient, forms.constant, out
+    )
+
+
+def _pull_back(forms: _Forms, slopes: Array, g_inputs: Array, g_weights: Array) -> None:
+    kernels.pull_back(
+        slopes, forms.used, forms.first, forms.column, forms.coefficient, g_inputs, g_weights
+    )

@@ -1,15 +1,14 @@
 """Numba kernels of the native engine.
 
-A tile of the state is two arrays ``re, im`` of shape ``(2**n, lanes)``: the batch is the innermost
-axis, so that every gate on every qubit is the same unit-stride loop over lanes. Matrices come per
-block, either shared by all lanes (``(16,)`` entries) or one per lane (``(16, lanes)``); a matrix on
-one qubit uses the first four entries.
+The state of a *unit* is two arrays ``re, im`` of shape ``(rows, 16)``. Either the lanes are 16
+samples and the rows the ``2**n`` amplitudes, or the lanes are the 16 amplitudes of four qubits of
+one sample and the rows those of the others. A qubit on the rows is a pair of bit masks ``(v, w)``:
+rows ``i`` and ``i ^ v`` differ in the qubit alone, and it is 1 where ``i & w`` has an odd number of
+ones. So CX gates move no data: they change the masks of the gates after them.
 
-The kernels release the GIL and know nothing of gates: a block is a 2x2 or 4x4 matrix, CX or CZ, and
-a matrix is a product of factors ``C0 + cos(s a) C1 + sin(s a) C2`` (``circuits/gates.py``).
+Matrices are built and differentiated 16 at a time: a *group* is up to 16 matrices made of the same
+kinds of factors, one per lane. Entry ``e`` of group ``g`` is row ``16 g + e``.
 """
-
-# Shapes: L lanes, D = 2**n amplitudes, K blocks, F factors, P angles, S Pauli strings.
 
 from __future__ import annotations
 
@@ -17,447 +16,706 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.extending import intrinsic
 
-ONE, TWO, CX, CZ = 0, 1, 2, 3
-"""Block kinds: a matrix on one qubit, a matrix on two, and two gates that need no arithmetic."""
+from nisqkit.hardware_backends.native.vectors import (
+    multiply_add,
+    multiply_add_conjugate,
+    negate,
+    odd,
+    pair,
+    pair_lanes,
+    pair_overlap,
+    product_add,
+    quad,
+    quad_lanes,
+    quad_overlap,
+    scaled_add,
+    swap,
+)
 
-# No fast-math: the compiler may then neither reorder nor fuse, so that a kernel gives the same bits
-# wherever it is inlined. Multiply-adds are written out with `fma`.
+ONE, TWO, CX, CZ, LANES_OUT = range(5)
+"""Kinds of operations; the last exchanges the four lane qubits with four row bits."""
+
+KIND, V1, W1, V2, W2, P1, P2, SOURCE, ROW, LANE, TRAINED = range(11)
+"""Columns of the table of operations; see `Operations` in ``operations.py``."""
+
+SHARED, OWN = 0, 1
+"""Sources of a matrix: the groups that all samples share, or those of the sample itself."""
+
+# No fast-math: results must not depend on where a kernel is inlined. `vectors` writes out each
+# multiply-add.
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
-    """``a * b + c``, rounded once."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.fma(*arguments)
-
-    return a(a, a, a), generate
-
-
-fma: Any = intrinsic(_fma)
+@njit(**_OPTIONS)
+def factor_entry(f, r, table, cos, sin, out_re, out_im):  # type: ignore[no-untyped-def]
+    """Row ``r`` of ``out``: entry ``r`` of factor ``f``, ``C0 + cos C1 + sin C2``, in all lanes."""
+    for lane in range(16):
+        out_re[r, lane] = table[f, 0, r].real
+        out_im[r, lane] = table[f, 0, r].imag
+    for c, wave in ((1, cos), (2, sin)):
+        if table[f, c, r].real != 0:
+            scaled_add(out_re, r, table[f, c, r].real, wave, f)
+        if table[f, c, r].imag != 0:
+            scaled_add(out_im, r, table[f, c, r].imag, wave, f)
 
 
 @njit(**_OPTIONS)
-def real(ar, ai, xr, xi, plus):  # type: ignore[no-untyped-def]
-    """Real part of ``a * x + plus``."""
-    return fma(ar, xr, fma(-ai, xi, plus))
+def mix(x_re, x_im, first, second, stride, count, f_re, f_im, transpose, conjugate, t_re, t_im):  # type: ignore[no-untyped-def]
+    """``(x_p, x_q) <- (F00 x_p + F01 x_q, F10 x_p + F11 x_q)`` for ``count`` pairs of rows.
 
-
-@njit(**_OPTIONS)
-def imag(ar, ai, xr, xi, plus):  # type: ignore[no-untyped-def]
-    """Imaginary part of ``a * x + plus``."""
-    return fma(ar, xi, fma(ai, xr, plus))
-
-
-@njit(**_OPTIONS)
-def factor(f, slot, frequency, table, angles, lane, dim, out_re, out_im, derivative):  # type: ignore[no-untyped-def]
-    """Entries of factor ``f`` (or of its derivative) for lane ``l``, row by row."""
-    s = frequency[f]
-    if slot[f] < 0:
-        c0, c1, c2 = 1.0, 0.0, 0.0
-    else:
-        phase = s * np.float64(angles[slot[f], lane])
-        c0, c1, c2 = 1.0, np.cos(phase), np.sin(phase)
-        if derivative:
-            c0, c1, c2 = 0.0, -s * c2, s * c1
-    for e in range(dim * dim):
-        value = c0 * table[f, 0, e] + c1 * table[f, 1, e] + c2 * table[f, 2, e]
-        out_re[e] = value.real
-        out_im[e] = value.imag
-
-
-@njit(**_OPTIONS)
-def build(first, last, dims, slot, frequency, table, angles, u_re, u_im):  # type: ignore[no-untyped-def]
-    """Block matrices ``u[k] = F_last ... F_first`` for every lane.
-
-    ``angles`` is (P, L), ``u_re`` is (K, 16, L).
+    Pair ``k`` is ``p = first + k stride, q = second + k stride``. ``transpose`` and ``conjugate``
+    say whether it is F, its transpose or its conjugate; ``t`` is scratch.
     """
-    f_re, f_im = np.empty(16), np.empty(16)
-    a_re, a_im = np.empty(16), np.empty(16)
-    b_re, b_im = np.empty(16), np.empty(16)
-    for k in range(len(dims)):
-        dim = dims[k]
-        for lane in range(angles.shape[1]):
-            for e in range(dim * dim):
-                a_re[e] = 1.0 if e % (dim + 1) == 0 else 0.0
-                a_im[e] = 0.0
-            for f in range(first[k], last[k]):
-                factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
-                multiply(f_re, f_im, a_re, a_im, dim, b_re, b_im)
-                a_re, b_re = b_re, a_re
-                a_im, b_im = b_im, a_im
-            for e in range(dim * dim):
-                u_re[k, e, lane] = a_re[e]
-                u_im[k, e, lane] = a_im[e]
+    b, c = (2, 1) if transpose else (1, 2)
+    for k in range(count):
+        p, q = first + k * stride, second + k * stride
+        t_re[:] = 0
+        t_im[:] = 0
+        for target, left, right in ((0, 0, b), (1, c, 3)):
+            if conjugate:
+                multiply_add_conjugate(t_re, t_im, target, x_re, x_im, p, f_re, f_im, left)
+                multiply_add_conjugate(t_re, t_im, target, x_re, x_im, q, f_re, f_im, right)
+            else:
+                multiply_add(t_re, t_im, target, x_re, x_im, p, f_re, f_im, left)
+                multiply_add(t_re, t_im, target, x_re, x_im, q, f_re, f_im, right)
+        for target, row in ((0, p), (1, q)):
+            x_re[row] = t_re[target]
+            x_im[row] = t_im[target]
 
 
 @njit(**_OPTIONS)
-def multiply(x_re, x_im, y_re, y_im, dim, out_re, out_im):  # type: ignore[no-untyped-def]
-    """``out = x @ y`` of complex ``dim x dim`` matrices, row by row in flat arrays."""
-    for r in range(dim):
-        for c in range(dim):
-            re, im = 0.0, 0.0
-            for m in range(dim):
-                p, q = r * dim + m, m * dim + c
-                re += x_re[p] * y_re[q] - x_im[p] * y_im[q]
-                im += x_re[p] * y_im[q] + x_im[p] * y_re[q]
-            out_re[r * dim + c] = re
-            out_im[r * dim + c] = im
+def build(groups, pairs, table, cos, sin, u_re, u_im):  # type: ignore[no-untyped-def]
+    """Matrices ``F_last ... F_first`` of every group.
 
-
-@njit(**_OPTIONS)
-def chain(first, last, dims, slot, frequency, table, angles, m_re, m_im, grad):  # type: ignore[no-untyped-def]
-    """Angle gradients from overlap matrices.
-
-    ``grad[p, lane] += 2 Re sum_ab M_ab dU_ab / d angle_p``.
-    With ``U = S F P`` for one factor ``F``, the sum is that of ``(S^T M P^T) * dF``, elementwise.
+    - ``groups`` (G, 3): first factor, last factor + 1, dimension.
+    - ``pairs`` (F, 5): number of row pairs that the factor's 2x2 matrix mixes, and the pairs; 0
+      for a full 4x4 matrix.
+    - ``table`` (F, 3, 16) complex: the factor's coefficients, row by row.
+    - ``cos, sin`` (F, 16): of frequency times angle, for each lane.
+    - ``u_re, u_im`` (16 G, 16): filled.
     """
-    most = 1
-    for k in range(len(dims)):
-        most = max(most, last[k] - first[k])
-    p_re, p_im = np.empty((most + 1, 16)), np.empty((most + 1, 16))
-    f_re, f_im = np.empty(16), np.empty(16)
-    y_re, y_im = np.empty(16), np.empty(16)
-    z_re, z_im = np.empty(16), np.empty(16)
-    for k in range(len(dims)):
-        dim, count = dims[k], last[k] - first[k]
-        for lane in range(angles.shape[1]):
-            for e in range(dim * dim):
-                p_re[0, e] = 1.0 if e % (dim + 1) == 0 else 0.0
-                p_im[0, e] = 0.0
-                y_re[e] = m_re[k, e, lane]
-                y_im[e] = m_im[k, e, lane]
-            for j in range(count - 1):
-                factor(first[k] + j, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
-                multiply(f_re, f_im, p_re[j], p_im[j], dim, p_re[j + 1], p_im[j + 1])
-            for j in range(count - 1, -1, -1):
-                f = first[k] + j
-                if slot[f] >= 0:
-                    factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, True)
-                    total = 0.0
-                    for r in range(dim):
-                        for c in range(dim):
-                            d_re, d_im = f_re[r * dim + c], f_im[r * dim + c]
-                            if d_re == 0.0 and d_im == 0.0:
-                                continue
-                            x_re, x_im = 0.0, 0.0
-                            for m in range(dim):
-                                p, q = r * dim + m, c * dim + m
-                                x_re += y_re[p] * p_re[j, q] - y_im[p] * p_im[j, q]
-                                x_im += y_re[p] * p_im[j, q] + y_im[p] * p_re[j, q]
-                            total += x_re * d_re - x_im * d_im
-                    grad[slot[f], lane] += 2.0 * total
-                if j:
-                    factor(f, slot, frequency, table, angles, lane, dim, f_re, f_im, False)
-                    for r in range(dim):
-                        for c in range(dim):
-                            re, im = 0.0, 0.0
-                            for m in range(dim):
-                                p, q = m * dim + r, m * dim + c
-                                re += f_re[p] * y_re[q] - f_im[p] * y_im[q]
-                                im += f_re[p] * y_im[q] + f_im[p] * y_re[q]
-                            z_re[r * dim + c] = re
-                            z_im[r * dim + c] = im
-                    y_re, z_re = z_re, y_re
-                    y_im, z_im = z_im, y_im
+    dtype = u_re.dtype
+    f_re, f_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    t_re, t_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    for g in range(len(groups)):
+        dim, base = groups[g, 2], 16 * g
+        for e in range(dim * dim):
+            for lane in range(16):
+                u_re[base + e, lane] = 1 if e % (dim + 1) == 0 else 0
+                u_im[base + e, lane] = 0
+        for f in range(groups[g, 0], groups[g, 1]):
+            for e in range(4 if pairs[f, 0] else dim * dim):
+                factor_entry(f, e, table, cos, sin, f_re, f_im)
+            if pairs[f, 0]:
+                for k in range(pairs[f, 0]):
+                    p, q = base + dim * pairs[f, 1 + 2 * k], base + dim * pairs[f, 2 + 2 * k]
+                    mix(u_re, u_im, p, q, 1, dim, f_re, f_im, False, False, t_re[:2], t_im[:2])
+            else:
+                t_re[:] = 0
+                t_im[:] = 0
+                for r in range(4):
+                    for m in range(4):
+                        for c in range(4):
+                            x, y = 4 * r + m, base + 4 * m + c
+                            multiply_add(t_re, t_im, 4 * r + c, f_re, f_im, x, u_re, u_im, y)
+                u_re[base : base + 16] = t_re
+                u_im[base : base + 16] = t_im
 
 
 @njit(**_OPTIONS)
-def one_shared(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
-    """A 2x2 matrix on qubit ``q``, the same for all lanes."""
-    stride, lanes = 1 << q, re.shape[1]
-    ar, br, cr, dr = u_re[0], u_re[1], u_re[2], u_re[3]
-    ai, bi, ci, di = u_im[0], u_im[1], u_im[2], u_im[3]
-    for base in range(0, re.shape[0], 2 * stride):
-        for i in range(base, base + stride):
-            j = i + stride
-            for lane in range(lanes):
-                xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
-                re[i, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi))
-                im[i, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr))
-                re[j, lane] = real(cr, ci, xr, xi, fma(dr, yr, -di * yi))
-                im[j, lane] = imag(cr, ci, xr, xi, fma(dr, yi, di * yr))
+def chain(groups, pairs, table, generator, trained, cos, sin, y_re, y_im, grad):  # type: ignore[no-untyped-def]
+    """Gradients of the angles from overlaps; ``y`` is used up.
 
+    With ``y_ac = sum conj(costate_a) state_c`` after the matrix, the gradient of the angle of the
+    last factor ``exp(i angle G)`` is ``2 Re(i sum_ac G_ac y_ac)``, and ``F^T y F^*`` is the same
+    overlap before that factor.
 
-@njit(**_OPTIONS)
-def one_lanes(re, im, q, u_re, u_im):  # type: ignore[no-untyped-def]
-    """A 2x2 matrix per lane on qubit ``q``."""
-    stride, lanes = 1 << q, re.shape[1]
-    for base in range(0, re.shape[0], 2 * stride):
-        for i in range(base, base + stride):
-            j = i + stride
-            for lane in range(lanes):
-                xr, xi, yr, yi = re[i, lane], im[i, lane], re[j, lane], im[j, lane]
-                ar, br, cr, dr = u_re[0, lane], u_re[1, lane], u_re[2, lane], u_re[3, lane]
-                ai, bi, ci, di = u_im[0, lane], u_im[1, lane], u_im[2, lane], u_im[3, lane]
-                re[i, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi))
-                im[i, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr))
-                re[j, lane] = real(cr, ci, xr, xi, fma(dr, yr, -di * yi))
-                im[j, lane] = imag(cr, ci, xr, xi, fma(dr, yi, di * yr))
-
-
-@njit(**_OPTIONS)
-def insert_zeros(g, a, b):  # type: ignore[no-untyped-def]
-    """The ``g``-th index whose bits ``a`` and ``b`` are zero."""
-    low, high = min(a, b), max(a, b)
-    g = ((g >> low) << (low + 1)) | (g & ((1 << low) - 1))
-    return ((g >> high) << (high + 1)) | (g & ((1 << high) - 1))
-
-
-@njit(**_OPTIONS)
-def load_four(re, im, i, a, b, t_re, t_im):  # type: ignore[no-untyped-def]
-    """Copy the four rows of a group into the scratch ``t``.
-
-    It is contiguous, and apart from the rows that are written.
+    - ``groups, pairs, table, cos, sin``: as in `build`.
+    - ``generator`` (F, 16) complex: G of each factor, row by row.
+    - ``trained`` (F,): whether the factor has an angle.
+    - ``y_re, y_im`` (16 G, 16).
+    - ``grad`` (F, 16): filled where a factor has an angle.
     """
-    for r in range(4):
-        row = i + ((r & 1) << a) + ((r >> 1) << b)
-        for lane in range(re.shape[1]):
-            t_re[r, lane] = re[row, lane]
-            t_im[r, lane] = im[row, lane]
+    dtype = y_re.dtype
+    f_re, f_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    t_re, t_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    for g in range(len(groups)):
+        dim, base = groups[g, 2], 16 * g
+        for f in range(groups[g, 1] - 1, groups[g, 0] - 1, -1):
+            if trained[f]:
+                grad[f] = 0
+                if pairs[f, 0]:
+                    for k in range(pairs[f, 0]):
+                        p, q = pairs[f, 1 + 2 * k], pairs[f, 2 + 2 * k]
+                        for e, row in enumerate(
+                            (p * dim + p, p * dim + q, q * dim + p, q * dim + q)
+                        ):
+                            add_generator(grad, f, generator[f, e], y_re, y_im, base + row)
+                else:
+                    for e in range(16):
+                        add_generator(grad, f, generator[f, e], y_re, y_im, base + e)
+            if f == groups[g, 0]:
+                break
+            for e in range(4 if pairs[f, 0] else dim * dim):
+                factor_entry(f, e, table, cos, sin, f_re, f_im)
+            if pairs[f, 0]:
+                for k in range(pairs[f, 0]):
+                    p, q = pairs[f, 1 + 2 * k], pairs[f, 2 + 2 * k]
+                    mix(
+                        y_re, y_im, base + dim * p, base + dim * q, 1, dim,
+                        f_re, f_im, True, False, t_re[:2], t_im[:2],
+                    )  # fmt: skip
+                    mix(
+                        y_re, y_im, base + p, base + q, dim, dim,
+                        f_re, f_im, True, True, t_re[:2], t_im[:2],
+                    )  # fmt: skip
+            else:
+                t_re[:] = 0
+                t_im[:] = 0
+                for r in range(4):
+                    for m in range(4):
+                        for c in range(4):
+                            x, y = 4 * m + r, base + 4 * m + c
+                            multiply_add(t_re, t_im, 4 * r + c, f_re, f_im, x, y_re, y_im, y)
+                y_re[base : base + 16] = 0
+                y_im[base : base + 16] = 0
+                for r in range(4):
+                    for m in range(4):
+                        for c in range(4):
+                            x, y, z = 4 * r + m, 4 * m + c, base + 4 * r + c
+                            multiply_add_conjugate(y_re, y_im, z, t_re, t_im, x, f_re, f_im, y)
 
 
 @njit(**_OPTIONS)
-def two_shared(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped-def]
-    """A 4x4 matrix on qubits ``(a, b)``, the same for all lanes; row index ``2 bit_b + bit_a``."""
-    lanes = re.shape[1]
-    for g in range(re.shape[0] // 4):
-        i = insert_zeros(g, a, b)
-        load_four(re, im, i, a, b, t_re, t_im)
-        for r in range(4):
-            row = i + ((r & 1) << a) + ((r >> 1) << b)
-            ar, br, cr, dr = u_re[4 * r], u_re[4 * r + 1], u_re[4 * r + 2], u_re[4 * r + 3]
-            ai, bi, ci, di = u_im[4 * r], u_im[4 * r + 1], u_im[4 * r + 2], u_im[4 * r + 3]
-            for lane in range(lanes):
-                xr, xi, yr, yi = t_re[0, lane], t_im[0, lane], t_re[1, lane], t_im[1, lane]
-                zr, zi, wr, wi = t_re[2, lane], t_im[2, lane], t_re[3, lane], t_im[3, lane]
-                re[row, lane] = real(ar, ai, xr, xi, fma(br, yr, -bi * yi)) + real(
-                    cr, ci, zr, zi, fma(dr, wr, -di * wi)
-                )
-                im[row, lane] = imag(ar, ai, xr, xi, fma(br, yi, bi * yr)) + imag(
-                    cr, ci, zr, zi, fma(dr, wi, di * wr)
-                )
+def add_generator(grad, f, entry, y_re, y_im, row):  # type: ignore[no-untyped-def]
+    """``grad[f] += 2 Re(i * entry * y[row])``."""
+    if entry.real != 0:
+        scaled_add(grad, f, -2 * entry.real, y_im, row)
+    if entry.imag != 0:
+        scaled_add(grad, f, -2 * entry.imag, y_re, row)
 
 
 @njit(**_OPTIONS)
-def two_lanes(re, im, a, b, u_re, u_im, t_re, t_im):  # type: ignore[no-untyped-def]
-    """A 4x4 matrix per lane on qubits ``(a, b)``."""
-    lanes = re.shape[1]
-    for g in range(re.shape[0] // 4):
-        i = insert_zeros(g, a, b)
-        load_four(re, im, i, a, b, t_re, t_im)
-        for r in range(4):
-            row = i + ((r & 1) << a) + ((r >> 1) << b)
-            for lane in range(lanes):
-                re[row, lane] = 0
-                im[row, lane] = 0
-            for c in range(4):
-                e = 4 * r + c
-                for lane in range(lanes):
-                    ur, ui, xr, xi = u_re[e, lane], u_im[e, lane], t_re[c, lane], t_im[c, lane]
-                    re[row, lane] = real(ur, ui, xr, xi, re[row, lane])
-                    im[row, lane] = imag(ur, ui, xr, xi, im[row, lane])
-
-
-@njit(**_OPTIONS)
-def cx(re, im, a, b):  # type: ignore[no-untyped-def]
-    """CX with control ``a`` and target ``b``: swap rows."""
-    lanes = re.shape[1]
-    for g in range(re.shape[0] // 4):
-        i = insert_zeros(g, a, b) + (1 << a)
-        j = i + (1 << b)
-        for lane in range(lanes):
-            re[i, lane], re[j, lane] = re[j, lane], re[i, lane]
-            im[i, lane], im[j, lane] = im[j, lane], im[i, lane]
-
-
-@njit(**_OPTIONS)
-def cz(re, im, a, b):  # type: ignore[no-untyped-def]
-    """CZ: flip the sign of the rows where both bits are one."""
-    for g in range(re.shape[0] // 4):
-        i = insert_zeros(g, a, b) + (1 << a) + (1 << b)
-        for lane in range(re.shape[1]):
-            re[i, lane] = -re[i, lane]
-            im[i, lane] = -im[i, lane]
-
-
-@njit(**_OPTIONS)
-def overlap(x_re, x_im, y_re, y_im, a, b, dim, m_re, m_im):  # type: ignore[no-untyped-def]
-    """``m[r * dim + c, lane] += conj(x_r) y_c``, summed over the other qubits, for each lane."""
-    lanes = x_re.shape[1]
-    for g in range(x_re.shape[0] // dim):
-        i = insert_zeros(g, a, b) if dim == 4 else ((g >> a) << (a + 1)) | (g & ((1 << a) - 1))
-        for r in range(dim):
-            row = i + ((r & 1) << a) + ((r >> 1) << b)
-            for c in range(dim):
-                col, e = i + ((c & 1) << a) + ((c >> 1) << b), r * dim + c
-                for lane in range(lanes):
-                    xr, xi = x_re[row, lane], x_im[row, lane]
-                    yr, yi = y_re[col, lane], y_im[col, lane]
-                    m_re[e, lane] = fma(xr, yr, fma(xi, yi, m_re[e, lane]))
-                    m_im[e, lane] = fma(xr, yi, fma(-xi, yr, m_im[e, lane]))
-
-
-@njit(**_OPTIONS)
-def apply(re, im, kind, a, b, per_lane, s_re, s_im, l_re, l_im, t_re, t_im):  # type: ignore[no-untyped-def]
-    """One block on one tile: shared matrix ``s`` (16,) or per-lane matrix ``l`` (16, L)."""
-    if kind == CX:
-        cx(re, im, a, b)
-    elif kind == CZ:
-        cz(re, im, a, b)
-    elif kind == ONE:
-        if per_lane:
-            one_lanes(re, im, a, l_re, l_im)
-        else:
-            one_shared(re, im, a, s_re, s_im)
-    elif per_lane:
-        two_lanes(re, im, a, b, l_re, l_im, t_re, t_im)
-    else:
-        two_shared(re, im, a, b, s_re, s_im, t_re, t_im)
-
-
-@njit(**_OPTIONS)
-def dagger(u_re, u_im, dims):  # type: ignore[no-untyped-def]
-    """Conjugate transposes of matrices (K, 16, L)."""
+def dagger(groups, u_re, u_im):  # type: ignore[no-untyped-def]
+    """Conjugate transpose of every matrix."""
     d_re, d_im = np.zeros_like(u_re), np.zeros_like(u_im)
-    for k in range(len(dims)):
-        dim = dims[k]
+    for g in range(len(groups)):
+        dim, base = groups[g, 2], 16 * g
         for r in range(dim):
             for c in range(dim):
-                for lane in range(u_re.shape[2]):
-                    d_re[k, r * dim + c, lane] = u_re[k, c * dim + r, lane]
-                    d_im[k, r * dim + c, lane] = -u_im[k, c * dim + r, lane]
+                d_re[base + r * dim + c] = u_re[base + c * dim + r]
+                d_im[base + r * dim + c] = -u_im[base + c * dim + r]
     return d_re, d_im
 
 
 @njit(**_OPTIONS)
-def forward(re, im, blocks, s_re, s_im, lane_factors, table, lane_angles):  # type: ignore[no-untyped-def]
-    """Run all blocks on one tile, in place.
-
-    Args:
-        re: Real part of the state, (D, L).
-        im: Its imaginary part.
-        blocks: (K, 5) integers: kind, qubit a, qubit b, 1 if the matrix is per lane, index of the
-            matrix.
-        s_re: Real part of the shared matrices, (Ks, 16).
-        s_im: Their imaginary part.
-        lane_factors: ``(first, last, dims, slot, frequency)`` of the per-lane matrices, see
-            `build`.
-        table: Factor coefficients, (F, 3, 16).
-        lane_angles: (P, L).
-    """
-    first, last, dims, slot, frequency = lane_factors
-    lanes = re.shape[1]
-    l_re = np.empty((len(dims) + 1, 16, lanes), re.dtype)
-    l_im = np.empty((len(dims) + 1, 16, lanes), re.dtype)
-    build(first, last, dims, slot, frequency, table, lane_angles, l_re, l_im)
-    t_re, t_im = np.empty((4, lanes), re.dtype), np.empty((4, lanes), re.dtype)
-    for k in range(len(blocks)):
-        kind, a, b = blocks[k, 0], blocks[k, 1], blocks[k, 2]
-        per_lane, m = blocks[k, 3], blocks[k, 4]
-        ms, ml = (0, m) if per_lane else (m, 0)
-        apply(re, im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
+def one_base(g, p):  # type: ignore[no-untyped-def]
+    """The ``g``-th row whose bit ``p`` is zero."""
+    low = (1 << p) - 1
+    return ((g & ~low) << 1) | (g & low)
 
 
 @njit(**_OPTIONS)
-def backward(  # type: ignore[no-untyped-def]
-    re, im, c_re, c_im, blocks, s_re, s_im, lane_factors, table, lane_angles, lane_grad, s_m
-):
-    """Un-apply all blocks on the state and the co-state and collect gradients; in place.
+def entries_of_pair(u_re, u_im, row, lane):  # type: ignore[no-untyped-def]
+    """A 2x2 matrix as the tuple that `pair` takes."""
+    return (
+        u_re[row, lane], u_re[row + 1, lane], u_re[row + 2, lane], u_re[row + 3, lane],
+        u_im[row, lane], u_im[row + 1, lane], u_im[row + 2, lane], u_im[row + 3, lane],
+    )  # fmt: skip
 
-    Args:
-        re: Real part of the final state (D, L); afterwards of the initial one.
-        im: Its imaginary part.
-        c_re: Real part of the co-state ``sum_k g_k O_k psi`` (D, L); afterwards of that of the
-            initial state.
-        c_im: Its imaginary part.
-        blocks: As in `forward`.
-        s_re: Shared matrices, conjugate transposed: real part.
-        s_im: Their imaginary part.
-        lane_factors: As in `forward`.
-        table: As in `forward`.
-        lane_angles: As in `forward`.
-        lane_grad: (P, L), gradients of the per-lane angles are added.
-        s_m: (2, Ks, 16) float64, overlaps of the shared matrices summed over the lanes are added.
+
+@njit(**_OPTIONS)
+def entries_of_quad(u_re, u_im, row, lane):  # type: ignore[no-untyped-def]
+    """A 4x4 matrix as the tuple that `quad` takes."""
+    a, b, c, d = row, row + 4, row + 8, row + 12
+    return (
+        u_re[a, lane], u_re[a + 1, lane], u_re[a + 2, lane], u_re[a + 3, lane],
+        u_re[b, lane], u_re[b + 1, lane], u_re[b + 2, lane], u_re[b + 3, lane],
+        u_re[c, lane], u_re[c + 1, lane], u_re[c + 2, lane], u_re[c + 3, lane],
+        u_re[d, lane], u_re[d + 1, lane], u_re[d + 2, lane], u_re[d + 3, lane],
+        u_im[a, lane], u_im[a + 1, lane], u_im[a + 2, lane], u_im[a + 3, lane],
+        u_im[b, lane], u_im[b + 1, lane], u_im[b + 2, lane], u_im[b + 3, lane],
+        u_im[c, lane], u_im[c + 1, lane], u_im[c + 2, lane], u_im[c + 3, lane],
+        u_im[d, lane], u_im[d + 1, lane], u_im[d + 2, lane], u_im[d + 3, lane],
+    )  # fmt: skip
+
+
+@njit(**_OPTIONS)
+def apply_one(re, im, op, per_lane, lane, u_re, u_im):  # type: ignore[no-untyped-def]
+    """A 2x2 matrix on one qubit of the rows."""
+    v, w, p, row = op[V1], op[W1], op[P1], op[ROW]
+    if per_lane:
+        for g in range(re.shape[0] // 2):
+            i = one_base(g, p)
+            i ^= v * odd(i & w)
+            pair_lanes(re, im, i, i ^ v, u_re, u_im, row)
+    else:
+        u = entries_of_pair(u_re, u_im, row, lane)
+        for g in range(re.shape[0] // 2):
+            i = one_base(g, p)
+            i ^= v * odd(i & w)
+            pair(re, im, i, i ^ v, u)
+
+
+@njit(**_OPTIONS)
+def two_base(g, op):  # type: ignore[no-untyped-def]
+    """The ``g``-th row on which both qubits of an operation are zero."""
+    i = one_base(one_base(g, min(op[P1], op[P2])), max(op[P1], op[P2]))
+    return i ^ (op[V1] * odd(i & op[W1])) ^ (op[V2] * odd(i & op[W2]))
+
+
+@njit(**_OPTIONS)
+def apply_two(re, im, op, per_lane, lane, u_re, u_im):  # type: ignore[no-untyped-def]
+    """A 4x4 matrix on two qubits of the rows."""
+    v1, v2, row = op[V1], op[V2], op[ROW]
+    if per_lane:
+        for g in range(re.shape[0] // 4):
+            i = two_base(g, op)
+            quad_lanes(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u_re, u_im, row)
+    else:
+        u = entries_of_quad(u_re, u_im, row, lane)
+        for g in range(re.shape[0] // 4):
+            i = two_base(g, op)
+            quad(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u)
+
+
+@njit(**_OPTIONS)
+def apply_simple(re, im, op, t_re, t_im):  # type: ignore[no-untyped-def]
+    """CX, CZ, or an exchange of lanes and rows: no arithmetic, and each its own inverse."""
+    if op[KIND] == CX:
+        for g in range(re.shape[0] // 4):
+            i = two_base(g, op) ^ op[V1]
+            swap(re, i, i ^ op[V2])
+            swap(im, i, i ^ op[V2])
+    elif op[KIND] == CZ:
+        for g in range(re.shape[0] // 4):
+            i = two_base(g, op) ^ op[V1] ^ op[V2]
+            negate(re, i)
+            negate(im, i)
+    else:
+        exchange(re, op, t_re)
+        exchange(im, op, t_im)
+
+
+@njit(**_OPTIONS)
+def exchange(x, op, t):  # type: ignore[no-untyped-def]
+    """Exchange lane bit ``k`` with the ``k``-th of the four row bits in columns V1 to W2."""
+    bits = (op[V1], op[W1], op[V2], op[W2])
+    low = sorted4(bits)
+    for g in range(x.shape[0] // 16):
+        i = g
+        for b in low:
+            i = one_base(i, b)
+        for r in range(16):
+            row = i
+            for k in range(4):
+                row |= ((r >> k) & 1) << bits[k]
+            t[r] = x[row]
+        for r in range(16):
+            row = i
+            for k in range(4):
+                row |= ((r >> k) & 1) << bits[k]
+            for lane in range(16):
+                x[row, lane] = t[lane, r]
+
+
+@njit(**_OPTIONS)
+def sorted4(bits):  # type: ignore[no-untyped-def]
+    """Four numbers in ascending order."""
+    a, b, c, d = bits
+    a, b = min(a, b), max(a, b)
+    c, d = min(c, d), max(c, d)
+    a, c = min(a, c), max(a, c)
+    b, d = min(b, d), max(b, d)
+    return a, min(b, c), max(b, c), d
+
+
+@njit(**_OPTIONS)
+def forward(re, im, ops, s_re, s_im, own_re, own_im, sample):  # type: ignore[no-untyped-def]
+    """Run all operations on one unit, in place.
+
+    - ``re, im`` (rows, 16).
+    - ``ops``: table of operations.
+    - ``s_re, s_im``: shared matrices.
+    - ``own_re, own_im``: matrices of the 16 samples of this tile.
+    - ``sample``: which of the 16 samples the unit is, or -1 if its lanes are the samples.
     """
-    first, last, dims, slot, frequency = lane_factors
-    lanes = re.shape[1]
-    l_re = np.empty((len(dims) + 1, 16, lanes), re.dtype)
-    l_im = np.empty((len(dims) + 1, 16, lanes), re.dtype)
-    build(first, last, dims, slot, frequency, table, lane_angles, l_re, l_im)
-    l_re, l_im = dagger(l_re, l_im, dims)
-    lm_re, lm_im = np.zeros_like(l_re), np.zeros_like(l_im)
-    m_re, m_im = np.empty((16, lanes), re.dtype), np.empty((16, lanes), re.dtype)
-    t_re, t_im = np.empty((4, lanes), re.dtype), np.empty((4, lanes), re.dtype)
-    for k in range(len(blocks) - 1, -1, -1):
-        kind, a, b = blocks[k, 0], blocks[k, 1], blocks[k, 2]
-        per_lane, m = blocks[k, 3], blocks[k, 4]
-        ms, ml = (0, m) if per_lane else (m, 0)
-        apply(re, im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
-        if kind in (ONE, TWO):
-            dim = 2 if kind == ONE else 4
-            if per_lane:
-                overlap(c_re, c_im, re, im, a, b, dim, lm_re[m], lm_im[m])
+    t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
+    for k in range(len(ops)):
+        op = ops[k]
+        if op[KIND] > TWO:
+            apply_simple(re, im, op, t_re, t_im)
+            continue
+        own = op[SOURCE] == OWN
+        lane = sample if own else op[LANE]
+        if op[KIND] == ONE:
+            if own:
+                apply_one(re, im, op, sample < 0, lane, own_re, own_im)
+            else:
+                apply_one(re, im, op, False, lane, s_re, s_im)
+        elif own:
+            apply_two(re, im, op, sample < 0, lane, own_re, own_im)
+        else:
+            apply_two(re, im, op, False, lane, s_re, s_im)
+
+
+@njit(**_OPTIONS)
+def overlap(c_re, c_im, re, im, op, m_re, m_im, first):  # type: ignore[no-untyped-def]
+    """Add ``conj(costate_r) state_c`` to rows ``first ...`` of ``m``, per lane."""
+    if op[KIND] == ONE:
+        v, w, p = op[V1], op[W1], op[P1]
+        for g in range(re.shape[0] // 2):
+            i = one_base(g, p)
+            i ^= v * odd(i & w)
+            pair_overlap(c_re, c_im, re, im, i, i ^ v, m_re, m_im, first)
+    else:
+        v1, v2 = op[V1], op[V2]
+        for g in range(re.shape[0] // 4):
+            i = two_base(g, op)
+            quad_overlap(c_re, c_im, re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, m_re, m_im, first)
+
+
+@njit(**_OPTIONS)
+def backward(re, im, c_re, c_im, ops, s_re, s_im, own_re, own_im, sample, sy, own_y_re, own_y_im):  # type: ignore[no-untyped-def]
+    """Un-apply all operations on state and co-state, and collect the overlaps; in place.
+
+    - ``re, im``: the final state; afterwards the initial one.
+    - ``c_re, c_im``: the co-state ``sum_k g_k O_k psi``; afterwards that of the initial state.
+    - ``ops, sample``: as in `forward`.
+    - ``s_re, s_im, own_re, own_im``: conjugate transposes of the matrices.
+    - ``sy`` (2, 16 G, 16) float64: overlaps for the shared matrices are added.
+    - ``own_y_re, own_y_im``: the same for those of the samples.
+    """
+    t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
+    m_re, m_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
+    for k in range(len(ops) - 1, -1, -1):
+        op = ops[k]
+        if op[KIND] > TWO:
+            apply_simple(re, im, op, t_re, t_im)
+            apply_simple(c_re, c_im, op, t_re, t_im)
+            continue
+        own = op[SOURCE] == OWN
+        lane = sample if own else op[LANE]
+        row, size = op[ROW], 4 if op[KIND] == ONE else 16
+        if op[TRAINED]:
+            if own and sample < 0:
+                overlap(c_re, c_im, re, im, op, own_y_re, own_y_im, row)
             else:
                 m_re[:] = 0
                 m_im[:] = 0
-                overlap(c_re, c_im, re, im, a, b, dim, m_re, m_im)
-                for e in range(dim * dim):
-                    for lane in range(lanes):
-                        s_m[0, m, e] += m_re[e, lane]
-                        s_m[1, m, e] += m_im[e, lane]
-        apply(c_re, c_im, kind, a, b, per_lane, s_re[ms], s_im[ms], l_re[ml], l_im[ml], t_re, t_im)
-    chain(first, last, dims, slot, frequency, table, lane_angles, lm_re, lm_im, lane_grad)
-
-
-@njit(**_OPTIONS)
-def parity(i):  # type: ignore[no-untyped-def]
-    """+1 for an even number of ones in ``i``, -1 for an odd number."""
-    i ^= i >> 32
-    i ^= i >> 16
-    i ^= i >> 8
-    i ^= i >> 4
-    return 1 - 2 * ((0x6996 >> (i & 15)) & 1)
+                overlap(c_re, c_im, re, im, op, m_re, m_im, 0)
+                for e in range(size):
+                    for j in range(16):
+                        if own:
+                            own_y_re[row + e, lane] += m_re[e, j]
+                            own_y_im[row + e, lane] += m_im[e, j]
+                        else:
+                            sy[0, row + e, lane] += m_re[e, j]
+                            sy[1, row + e, lane] += m_im[e, j]
+        for x_re, x_im in ((re, im), (c_re, c_im)):
+            if op[KIND] == ONE:
+                if own:
+                    apply_one(x_re, x_im, op, sample < 0, lane, own_re, own_im)
+                else:
+                    apply_one(x_re, x_im, op, False, lane, s_re, s_im)
+            elif own:
+                apply_two(x_re, x_im, op, sample < 0, lane, own_re, own_im)
+            else:
+                apply_two(x_re, x_im, op, False, lane, s_re, s_im)
 
 
 @njit(**_OPTIONS)
 def expectations(re, im, strings, out):  # type: ignore[no-untyped-def]
-    """``out[s, lane] = <P_s>``.
+    """``out[s, lane] = <P_s>``, over the lane's amplitudes.
 
-    ``strings`` is (S, 3): X mask, Z mask (Y sets both), number of Y modulo 4.
+    ``strings`` is (S, 4): row mask of the flips, row mask of the signs, lane mask of the flips,
+    number of Y modulo 4; those without flips first. Signs by lane are left to the caller.
     """
-    for s in range(len(strings)):
-        x, z, ys = strings[s, 0], strings[s, 1], strings[s, 2]
-        for lane in range(re.shape[1]):
-            out[s, lane] = 0
+    out[:] = 0
+    p = np.empty((1, 16), re.dtype)
+    diagonal = 0
+    while diagonal < len(strings) and strings[diagonal, 0] == 0 and strings[diagonal, 2] == 0:
+        diagonal += 1
+    if diagonal:
+        for j in range(re.shape[0]):
+            p[:] = 0
+            product_add(p, 0, 1.0, re, j, re, j)
+            product_add(p, 0, 1.0, im, j, im, j)
+            for s in range(diagonal):
+                scaled_add(out, s, 1.0 - 2.0 * odd(j & strings[s, 1]), p, 0)
+    for s in range(diagonal, len(strings)):
+        x, z, lanes, ys = strings[s, 0], strings[s, 1], strings[s, 2], strings[s, 3]
+        turn = 1.0 if ys == 0 or ys == 3 else -1.0
         for j in range(re.shape[0]):
             i = j ^ x
-            sign = parity(j & z) * (1 if ys == 0 or ys == 3 else -1)
-            if ys % 2 == 0:
-                for lane in range(re.shape[1]):
-                    out[s, lane] += sign * (re[i, lane] * re[j, lane] + im[i, lane] * im[j, lane])
+            sign = turn * (1.0 - 2.0 * odd(j & z))
+            if lanes:
+                for lane in range(16):
+                    k = lane ^ lanes
+                    if ys % 2 == 0:
+                        out[s, lane] += sign * (re[i, k] * re[j, lane] + im[i, k] * im[j, lane])
+                    else:
+                        out[s, lane] += sign * (re[i, k] * im[j, lane] - im[i, k] * re[j, lane])
+            elif ys % 2 == 0:
+                product_add(out, s, sign, re, i, re, j)
+                product_add(out, s, sign, im, i, im, j)
             else:
-                for lane in range(re.shape[1]):
-                    out[s, lane] += sign * (re[i, lane] * im[j, lane] - im[i, lane] * re[j, lane])
+                product_add(out, s, sign, re, i, im, j)
+                product_add(out, s, -sign, im, i, re, j)
 
 
 @njit(**_OPTIONS)
 def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
-    """``c = sum_s h[s, lane] P_s psi``."""
+    """``c = sum_s h[s, lane] P_s psi``, with the signs by lane in ``h``.
+
+    ``strings`` is as in `expectations`.
+    """
     c_re[:] = 0
     c_im[:] = 0
-    for s in range(len(strings)):
-        x, z, ys = strings[s, 0], strings[s, 1], strings[s, 2]
+    p = np.empty((1, 16), re.dtype)
+    diagonal = 0
+    while diagonal < len(strings) and strings[diagonal, 0] == 0 and strings[diagonal, 2] == 0:
+        diagonal += 1
+    if diagonal:
+        for j in range(re.shape[0]):
+            p[:] = 0
+            for s in range(diagonal):
+                scaled_add(p, 0, 1.0 - 2.0 * odd(j & strings[s, 1]), h, s)
+            product_add(c_re, j, 1.0, p, 0, re, j)
+            product_add(c_im, j, 1.0, p, 0, im, j)
+    for s in range(diagonal, len(strings)):
+        x, z, lanes, ys = strings[s, 0], strings[s, 1], strings[s, 2], strings[s, 3]
+        turn = 1.0 if ys == 0 or ys == 1 else -1.0
         for j in range(re.shape[0]):
             i = j ^ x
-            sign = parity(j & z) * (1 if ys == 0 or ys == 1 else -1)
-            if ys % 2 == 0:
-                for lane in range(re.shape[1]):
-                    c_re[i, lane] += sign * h[s, lane] * re[j, lane]
-                    c_im[i, lane] += sign * h[s, lane] * im[j, lane]
+            sign = turn * (1.0 - 2.0 * odd(j & z))
+            if lanes:
+                for lane in range(16):
+                    k = lane ^ lanes
+                    if ys % 2 == 0:
+                        c_re[i, k] += sign * h[s, lane] * re[j, lane]
+                        c_im[i, k] += sign * h[s, lane] * im[j, lane]
+                    else:
+                        c_re[i, k] -= sign * h[s, lane] * im[j, lane]
+                        c_im[i, k] += sign * h[s, lane] * re[j, lane]
+            elif ys % 2 == 0:
+                product_add(c_re, i, sign, h, s, re, j)
+                product_add(c_im, i, sign, h, s, im, j)
             else:
-                for lane in range(re.shape[1]):
-                    c_re[i, lane] -= sign * h[s, lane] * im[j, lane]
-                    c_im[i, lane] += sign * h[s, lane] * re[j, lane]
+                product_add(c_re, i, -sign, h, s, im, j)
+                product_add(c_im, i, sign, h, s, re, j)
+
+
+@njit(**_OPTIONS)
+def waves(inputs, weights, first, column, coefficient, constant, out):  # type: ignore[no-untyped-def]
+    """``out[b, r] = constant[r] + sum_k coefficient[k] parameter[column[k]]``, affine forms.
+
+    The terms of form ``r`` are ``first[r] <= k < first[r + 1]``; parameters are the inputs of
+    sample ``b``, then the weights. Without inputs, ``out`` has one row.
+    """
+    n = inputs.shape[1]
+    for b in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            total = constant[r]
+            for k in range(first[r], first[r + 1]):
+                c = column[k]
+                total += coefficient[k] * np.float64(inputs[b, c] if c < n else weights[c - n])
+            out[b, r] = total
+
+
+@njit(**_OPTIONS)
+def pull_back(slopes, used, first, column, coefficient, g_inputs, g_weights):  # type: ignore[no-untyped-def]
+    """Add the gradients of the parameters, from those of their affine forms; see `waves`."""
+    n = g_inputs.shape[1]
+    for b in range(slopes.shape[0]):
+        for r in range(slopes.shape[1]):
+            if used[r]:
+                for k in range(first[r], first[r + 1]):
+                    c = column[k]
+                    if c < n:
+                        g_inputs[b, c] += coefficient[k] * slopes[b, r]
+                    else:
+                        g_weights[c - n] += coefficient[k] * np.float64(slopes[b, r])
+
+
+@njit(**_OPTIONS)
+def own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_im):  # type: ignore[no-untyped-def]
+    """Build the matrices of the 16 samples of a tile.
+
+    ``cos, sin`` are (batch, F), and their rows go into ``c_rows, s_rows`` (F, 16); lanes without a
+    sample get angle zero.
+    """
+    for f in range(cos.shape[1]):
+        for lane in range(16):
+            b = 16 * tile + lane
+            c_rows[f, lane] = cos[b, f] if b < cos.shape[0] else 1.0
+            s_rows[f, lane] = sin[b, f] if b < cos.shape[0] else 0.0
+    build(groups, pairs, table, c_rows, s_rows, u_re, u_im)
+
+
+@njit(**_OPTIONS)
+def forward_units(  # type: ignore[no-untyped-def]
+    first, last, re, im, start, start_rows, ops, s_re, s_im, by_samples, groups, pairs, table,
+    cos, sin, strings, lane_signs, coefficients, places, y,
+):  # fmt: skip
+    """Initial states, `forward` and the outputs of units ``first <= u < last``.
+
+    - ``re, im`` (U, rows, 16): filled with the final states.
+    - ``start`` (batch, A), ``start_rows``: amplitudes of the initial states and their basis states;
+      A = 0 for |0...0>.
+    - ``ops, s_re, s_im``: as in `forward`.
+    - ``by_samples``: whether the lanes are samples.
+    - ``groups, pairs, table``: of the samples' own matrices, as in `build`.
+    - ``cos, sin`` (batch, F): of the samples' own factors.
+    - ``strings``: as in `expectations`.
+    - ``lane_signs`` (S, 16): the signs that the lanes' own bits give to a string.
+    - ``coefficients`` (outputs, S): of the strings in the outputs.
+    - ``places``: where each basis state is, if the outputs are probabilities; else empty.
+    - ``y`` (batch, outputs): filled.
+    """
+    dtype = re.dtype
+    u_re = np.empty((16 * len(groups) + 1, 16), dtype)
+    u_im = np.empty((16 * len(groups) + 1, 16), dtype)
+    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
+    out = np.empty((len(strings), 16), dtype)
+    built = -1
+    for u in range(first, last):
+        tile = u if by_samples else u // 16
+        if tile != built:
+            own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_im)
+            built = tile
+        x_re, x_im = re[u], im[u]
+        initial(u, x_re, x_im, start, start_rows, by_samples)
+        forward(x_re, x_im, ops, s_re, s_im, u_re, u_im, -1 if by_samples else u % 16)
+        samples = min(16, y.shape[0] - 16 * u) if by_samples else 1
+        base = 16 * u if by_samples else u
+        if len(places):
+            for k in range(len(places)):
+                for lane in range(samples):
+                    i = 16 * places[k] + lane if by_samples else places[k]
+                    r, c = x_re[i >> 4, i & 15], x_im[i >> 4, i & 15]
+                    y[base + lane, k] = r * r + c * c
+            continue
+        expectations(x_re, x_im, strings, out)
+        for lane in range(samples):
+            for k in range(y.shape[1]):
+                total = 0.0
+                for s in range(len(strings)):
+                    if coefficients[k, s] != 0:
+                        if by_samples:
+                            total += coefficients[k, s] * out[s, lane]
+                        else:
+                            for j in range(16):
+                                total += coefficients[k, s] * lane_signs[s, j] * out[s, j]
+                y[base + lane, k] = total
+
+
+@njit(**_OPTIONS)
+def initial(u, re, im, start, start_rows, by_samples):  # type: ignore[no-untyped-def]
+    """The initial state of unit ``u``; see `forward_units`."""
+    re[:] = 0
+    im[:] = 0
+    if start.shape[1] == 0:
+        for lane in range(16 if by_samples else 1):
+            re[0, lane] = 1
+    for k in range(start.shape[1]):
+        i = start_rows[k]
+        if by_samples:
+            for lane in range(min(16, start.shape[0] - 16 * u)):
+                re[i, lane] = start[16 * u + lane, k]
+        else:
+            re[i >> 4, i & 15] = start[u, k]
+
+
+@njit(**_OPTIONS)
+def backward_units(  # type: ignore[no-untyped-def]
+    first, last, re, im, start_rows, ops, s_re, s_im, by_samples, groups, pairs, table,
+    generator, trained, cos, sin, strings, lane_signs, coefficients, places, g,
+    own_y_re, own_y_im, slopes, sy, g_start,
+):  # fmt: skip
+    """`costate` and `backward` of units ``first <= u < last``, and `chain` if lanes are samples.
+
+    What is not listed is as in `forward_units` and `chain`.
+
+    - ``s_re, s_im``: conjugate transposes of the shared matrices.
+    - ``g`` (batch, outputs): gradients of the outputs.
+    - ``own_y_re, own_y_im`` (tiles, 16 G + 1, 16), zeros: overlaps of the samples' own matrices,
+      which `own_slopes` reads where the lanes are amplitudes.
+    - ``slopes`` (batch, F): gradients of the own factors' angles; filled where the lanes are
+      samples.
+    - ``sy`` (U, 2, 16 G, 16) float64, zeros: filled with the overlaps of the shared matrices.
+    - ``g_start`` (batch, A): filled with gradients of the initial amplitudes.
+    """
+    dtype = re.dtype
+    u_re, u_im = (
+        np.zeros((16 * len(groups) + 1, 16), dtype),
+        np.zeros((16 * len(groups) + 1, 16), dtype),
+    )
+    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
+    rows = np.zeros((cos.shape[1], 16), dtype)
+    d_re, d_im = u_re, u_im
+    c_re, c_im = np.empty(re.shape[1:], dtype), np.empty(re.shape[1:], dtype)
+    x_re, x_im = np.empty(re.shape[1:], dtype), np.empty(re.shape[1:], dtype)
+    h = np.empty((len(strings), 16), dtype)
+    built = -1
+    for u in range(first, last):
+        tile = u if by_samples else u // 16
+        if tile != built:
+            own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_im)
+            d_re, d_im = dagger(groups, u_re, u_im)
+            built = tile
+        x_re[:] = re[u]
+        x_im[:] = im[u]
+        samples = min(16, g.shape[0] - 16 * u) if by_samples else 1
+        base = 16 * u if by_samples else u
+        if len(places):
+            c_re[:] = 0
+            c_im[:] = 0
+            for k in range(len(places)):
+                for lane in range(samples):
+                    i = 16 * places[k] + lane if by_samples else places[k]
+                    c_re[i >> 4, i & 15] = g[base + lane, k] * x_re[i >> 4, i & 15]
+                    c_im[i >> 4, i & 15] = g[base + lane, k] * x_im[i >> 4, i & 15]
+        else:
+            for s in range(len(strings)):
+                for lane in range(16):
+                    b = base + lane if by_samples else base
+                    total = 0.0
+                    if b < g.shape[0]:
+                        for k in range(g.shape[1]):
+                            total += g[b, k] * coefficients[k, s]
+                    h[s, lane] = total * lane_signs[s, lane]
+            costate(x_re, x_im, strings, h, c_re, c_im)
+        y_re, y_im = own_y_re[tile], own_y_im[tile]
+        sample = -1 if by_samples else u % 16
+        backward(x_re, x_im, c_re, c_im, ops, s_re, s_im, d_re, d_im, sample, sy[u], y_re, y_im)
+        for k in range(g_start.shape[1]):
+            i = start_rows[k]
+            for lane in range(samples):
+                j = 16 * i + lane if by_samples else i
+                g_start[base + lane, k] = 2 * c_re[j >> 4, j & 15]
+        if by_samples:
+            chain(groups, pairs, table, generator, trained, c_rows, s_rows, y_re, y_im, rows)
+            for lane in range(samples):
+                for f in range(len(rows)):
+                    slopes[base + lane, f] = rows[f, lane]
+
+
+@njit(**_OPTIONS)
+def own_slopes(groups, pairs, table, generator, trained, cos, sin, own_y_re, own_y_im, slopes):  # type: ignore[no-untyped-def]
+    """`chain` of the samples' own matrices, after `backward_units` with amplitudes on the lanes."""
+    dtype = cos.dtype
+    u_re, u_im = (
+        np.zeros((16 * len(groups) + 1, 16), dtype),
+        np.zeros((16 * len(groups) + 1, 16), dtype),
+    )
+    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
+    rows = np.zeros((cos.shape[1], 16), dtype)
+    for tile in range(len(own_y_re)):
+        own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_im)
+        y_re, y_im = own_y_re[tile], own_y_im[tile]
+        chain(groups, pairs, table, generator, trained, c_rows, s_rows, y_re, y_im, rows)
+        for lane in range(min(16, len(slopes) - 16 * tile)):
+            for f in range(len(rows)):
+                slopes[16 * tile + lane, f] = rows[f, lane]

@@ -1,9 +1,9 @@
-"""Schedules: a program's gates grouped into the blocks that the kernels run."""
+"""Schedules: a program's gates fused into matrices, and the matrices gathered into groups."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -12,62 +12,98 @@ from numpy.typing import NDArray
 
 from nisqkit.circuits.gates import ComplexArray
 from nisqkit.circuits.program import GateUse, Program
-from nisqkit.hardware_backends.native.kernels import CX, CZ, ONE, TWO
+from nisqkit.hardware_backends.native.kernels import CX, CZ, ONE, OWN, SHARED, TWO
 
 _SWAP = np.array([0, 2, 1, 3])
 
-
-@dataclass
-class _Factor:
-    matrices: tuple[ComplexArray, ComplexArray, ComplexArray]
-    frequency: float
-    slot: int  # of the program; -1 for a fixed factor
-
-
-@dataclass
-class _Block:
-    kind: int
-    qubits: tuple[int, ...]
-    per_lane: bool
-    factors: list[_Factor]
+PAIRS = {"a": ((0, 1), (2, 3)), "b": ((0, 2), (1, 3)), "ca": ((1, 3),), "cb": ((2, 3),)}
+"""Rows of a 4x4 matrix that a 2x2 matrix mixes: on the first or second qubit, or controlled."""
 
 
 @dataclass(frozen=True, eq=False)
-class Factors:
-    """Factors of a list of matrices as arrays, in the order that `kernels.build` reads."""
+class BlockFactor:
+    """A factor of a block: a 2x2 matrix on some pairs of rows, or a full 4x4 matrix.
 
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    dims: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    frequency: NDArray[np.float64]
-    table: NDArray[np.complex128]
+    Attributes:
+        pairs: The pairs of rows; empty for a full 4x4 matrix.
+        matrices: ``C0, C1, C2``, each ``(2, 2)`` or ``(4, 4)``.
+        generator: ``G`` of ``exp(i angle G)``, in the same form; zeros for a fixed factor.
+        frequency: The factor is ``C0 + cos(frequency angle) C1 + sin(frequency angle) C2``.
+        slot: Slot of the program that holds the angle; -1 for a fixed factor.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    matrices: tuple[ComplexArray, ComplexArray, ComplexArray]
+    generator: ComplexArray
+    frequency: float
+    slot: int
 
     @property
-    def index(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """All but the table."""
-        return self.first, self.last, self.dims, self.slot, self.frequency
+    def signature(self) -> tuple[Any, ...]:
+        """Two factors with equal signatures differ in their slots only."""
+        data = b"".join(m.tobytes() for m in (*self.matrices, self.generator))
+        return self.pairs, data, self.frequency, self.slot < 0
+
+
+@dataclass(eq=False)
+class Block:
+    """An operation on qubits: a matrix (``ONE``, ``TWO``), ``CX`` or ``CZ``.
+
+    Attributes:
+        kind: One of the kinds of `kernels`.
+        qubits: First qubit least significant; control first.
+        own: Whether the matrix depends on an input, and so belongs to one sample.
+        factors: In the order of application.
+        row, lane: Where its matrix stands among the groups: first row, and lane (if shared).
+    """
+
+    kind: int
+    qubits: tuple[int, ...]
+    own: bool = False
+    factors: list[BlockFactor] = field(default_factory=list)
+    row: int = 0
+    lane: int = 0
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has an angle."""
+        return any(f.slot >= 0 for f in self.factors)
+
+    @property
+    def source(self) -> int:
+        """`kernels.OWN` or `kernels.SHARED`."""
+        return OWN if self.own else SHARED
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Matrices of the same kinds of factors, 16 side by side.
+
+        These are the arrays that `kernels.build` and `kernels.chain` read.
+
+    Attributes:
+        groups, pairs, table, generator, trained: See `kernels.build` and `kernels.chain`.
+        slots: (F, 16): for each factor and lane, the program's slot that it reads, or -1.
+        frequency: (F,), of each factor.
+    """
+
+    groups: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    table: ComplexArray
+    generator: ComplexArray
+    trained: NDArray[np.bool_]
+    slots: NDArray[np.int64]
+    frequency: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What the kernels run for one program.
+    """A program as blocks; ``shared`` and ``own`` hold their matrices."""
 
-    Attributes:
-        blocks: ``(K, 5)``: kind, qubit a, qubit b, 1 if the matrix is per lane, index among the
-            shared or the per-lane matrices.
-        shared: Matrices that all samples share.
-        lanes: Matrices that depend on an input.
-        shared_slots: Program slots that the shared matrices read, in the order of their angle
-            vector.
-        lane_slots: Program slots that the per-lane matrices read.
-    """
-
-    blocks: NDArray[np.int64]
-    shared: Factors
-    lanes: Factors
-    shared_slots: tuple[int, ...]
-    lane_slots: tuple[int, ...]
+    num_qubits: int
+    blocks: tuple[Block, ...]
+    shared: Groups
+    own: Groups
 
 
 @lru_cache(maxsize=256)
@@ -75,127 +111,162 @@ def schedule(program: Program) -> Schedule:
     """Fuse a program's gates into blocks.
 
     Runs of gates on one qubit become one 2x2 matrix; a two-qubit gate takes the runs before it on
-    its qubits into its 4x4 matrix, and gates on the same pair join it. CX and CZ stay alone, since
-    they need no arithmetic. Gates that depend on an input are never fused with gates that do not:
-    the matrices of the latter are built once a batch.
+    its qubits into its 4x4 matrix, and gates on the same pair join it. CX, CZ and SWAP stay alone,
+    since they need no arithmetic. Gates that depend on an input are never fused with gates that do
+    not: the matrices of the latter are built once for all samples.
     """
     batched = set(program.angle_map.batched_slots)
-    blocks: list[_Block] = []
-    open_runs: dict[int, _Block] = {}
-    newest: dict[int, _Block] = {}  # the last emitted block on each qubit
+    blocks: list[Block] = []
+    runs: dict[int, Block] = {}  # gates on one qubit that wait for what comes next
+    newest: dict[int, Block] = {}  # the last block on each qubit
 
-    def emit(block: _Block) -> None:
+    def emit(block: Block) -> None:
         blocks.append(block)
         newest.update(dict.fromkeys(block.qubits, block))
 
     def close(qubits: Iterable[int]) -> None:
         for q in qubits:
-            if q in open_runs:
-                emit(open_runs.pop(q))
+            if q in runs:
+                emit(runs.pop(q))
 
     for use in program.gates:
-        per_lane = any(s in batched for s in use.slots)
-        if use.name in ("cx", "cz"):
+        own = any(s in batched for s in use.slots)
+        if use.name == "id":
+            continue
+        if use.name in ("cx", "cz", "swap"):
             close(use.qubits)
-            emit(_Block(CX if use.name == "cx" else CZ, use.qubits, False, []))
+            a, b = use.qubits
+            for pair in {"cx": [(a, b)], "swap": [(a, b), (b, a), (a, b)]}.get(use.name, []):
+                emit(Block(CX, pair))
+            if use.name == "cz":
+                emit(Block(CZ, use.qubits))
         elif len(use.qubits) == 1:
             q = use.qubits[0]
-            if q in open_runs and open_runs[q].per_lane != per_lane:
+            if q in runs and runs[q].own != own:
                 close([q])
-            run = open_runs.setdefault(q, _Block(ONE, use.qubits, per_lane, []))
-            run.factors += _embed(use, use.qubits)
+            runs.setdefault(q, Block(ONE, use.qubits, own)).factors += _factors(use, use.qubits)
         else:
-            _add_two_qubit_gate(use, per_lane, open_runs, newest, close, emit)
-    close(list(open_runs))
-    return _arrays(blocks)
+            a, b = use.qubits
+            close([q for q in (a, b) if q in runs and runs[q].own != own])
+            block = newest.get(a)
+            if not (block and block is newest.get(b) and block.kind == TWO and block.own == own):
+                block = Block(TWO, (a, b), own)
+                emit(block)
+            for q in (a, b):
+                if q in runs:
+                    block.factors += [_widen(f, block.qubits.index(q)) for f in runs.pop(q).factors]
+            block.factors += _factors(use, block.qubits)
+    close(list(runs))
+    for block in blocks:
+        block.factors = _merge_fixed(block.factors)
+    shared = _gather([b for b in blocks if b.kind in (ONE, TWO) and not b.own], per_lane=True)
+    own_groups = _gather([b for b in blocks if b.own], per_lane=False)
+    return Schedule(program.num_qubits, tuple(blocks), shared, own_groups)
 
 
-def _add_two_qubit_gate(
-    use: GateUse, per_lane: bool, open_runs: Any, newest: Any, close: Any, emit: Any
-) -> None:
-    a, b = use.qubits
-    close([q for q in (a, b) if q in open_runs and open_runs[q].per_lane != per_lane])
-    block = newest.get(a)
-    if not (block and block is newest.get(b) and block.kind == TWO and block.per_lane == per_lane):
-        block = _Block(TWO, (a, b), per_lane, [])
-        emit(block)
-    for q in (a, b):
-        if q in open_runs:
-            block.factors += [_widen(f, block.qubits.index(q)) for f in open_runs.pop(q).factors]
-    block.factors += _embed(use, block.qubits)
-
-
-def _embed(use: GateUse, qubits: tuple[int, ...]) -> list[_Factor]:
-    """The factors of a gate, on the qubits of its block."""
-    factors = []
+def _factors(use: GateUse, qubits: tuple[int, ...]) -> list[BlockFactor]:
+    """The factors of a gate, in the qubit order of its block."""
+    result = []
     for factor in use.gate.factors:
-        c0, c1, c2 = factor.expansion
+        matrices, generator = factor.expansion, factor.matrix
         if use.qubits != qubits:
-            c0, c1, c2 = (m[np.ix_(_SWAP, _SWAP)] for m in (c0, c1, c2))
+            order = np.ix_(_SWAP, _SWAP)
+            matrices = (matrices[0][order], matrices[1][order], matrices[2][order])
+            generator = generator[order]
         slot = -1 if factor.param is None else use.slots[factor.param]
-        factors.append(_Factor((c0, c1, c2), factor.frequency, slot))
-    return factors
+        if slot < 0:
+            generator = np.zeros_like(generator)
+        result.append(_compress(BlockFactor((), matrices, generator, factor.frequency, slot)))
+    return result
 
 
-def _widen(factor: _Factor, position: int) -> _Factor:
+def _compress(full: BlockFactor) -> BlockFactor:
+    """Write a factor as a 2x2 matrix on pairs of rows, if it is one."""
+    c0, c1, c2 = full.matrices
+    if len(c0) == 2:
+        return BlockFactor(((0, 1),), full.matrices, full.generator, full.frequency, full.slot)
+    for pairs in PAIRS.values():
+        p, q = pairs[0]
+        small = [m[np.ix_([p, q], [p, q])] for m in (c0, c1, c2, full.generator)]
+        rest = np.eye(4, dtype=complex)
+        wide = [
+            rest.copy(),
+            np.zeros((4, 4), complex),
+            np.zeros((4, 4), complex),
+            np.zeros((4, 4), complex),
+        ]
+        for rows in pairs:
+            for matrix, part in zip(wide, small, strict=True):
+                matrix[np.ix_(rows, rows)] = part
+        if all(
+            np.allclose(a, b, atol=1e-15)
+            for a, b in zip(wide, (c0, c1, c2, full.generator), strict=True)
+        ):
+            matrices = (small[0], small[1], small[2])
+            return BlockFactor(pairs, matrices, small[3], full.frequency, full.slot)
+    return full
+
+
+def _widen(factor: BlockFactor, position: int) -> BlockFactor:
     """A factor on one qubit as one on the block's two."""
-    eye = np.eye(2)
-    wide: list[ComplexArray] = [
-        np.asarray(np.kron(eye, m) if position == 0 else np.kron(m, eye), dtype=np.complex128)
-        for m in factor.matrices
-    ]
-    return _Factor((wide[0], wide[1], wide[2]), factor.frequency, factor.slot)
+    pairs = PAIRS["a" if position == 0 else "b"]
+    return BlockFactor(pairs, factor.matrices, factor.generator, factor.frequency, factor.slot)
 
 
-def _arrays(blocks: list[_Block]) -> Schedule:
-    rows: list[tuple[int, int, int, int, int]] = []
-    shared: list[_Block] = []
-    lanes: list[_Block] = []
-    for block in blocks:
-        a, b = (*block.qubits, block.qubits[0])[:2]
-        group = lanes if block.per_lane else shared
-        index = len(group) if block.kind in (ONE, TWO) else 0
-        if block.kind in (ONE, TWO):
-            group.append(block)
-        rows.append((block.kind, a, b, int(block.per_lane), index))
-    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-    shared_factors, shared_slots = _pack(shared)
-    lane_factors, lane_slots = _pack(lanes)
-    return Schedule(table, shared_factors, lane_factors, shared_slots, lane_slots)
-
-
-def _pack(blocks: list[_Block]) -> tuple[Factors, tuple[int, ...]]:
-    slots = tuple(dict.fromkeys(f.slot for block in blocks for f in block.factors if f.slot >= 0))
-    position = {slot: k for k, slot in enumerate(slots)} | {-1: -1}
-    first, last = [], []
-    factors: list[_Factor] = []
-    for block in blocks:
-        first.append(len(factors))
-        factors += _merge_fixed(block.factors)
-        last.append(len(factors))
-    table = np.zeros((len(factors), 3, 16), dtype=complex)
-    for k, factor in enumerate(factors):
-        for c, matrix in enumerate(factor.matrices):
-            table[k, c, : matrix.size] = matrix.ravel()
-    dims = [2 if block.kind == ONE else 4 for block in blocks]
-    packed = Factors(
-        np.array(first, dtype=np.int64),
-        np.array(last, dtype=np.int64),
-        np.array(dims, dtype=np.int64),
-        np.array([position[f.slot] for f in factors], dtype=np.int64),
-        np.array([f.frequency for f in factors], dtype=np.float64),
-        table,
-    )
-    return packed, slots
-
-
-def _merge_fixed(factors: list[_Factor]) -> list[_Factor]:
-    """Multiply neighbouring fixed factors together."""
-    merged: list[_Factor] = []
+def _merge_fixed(factors: list[BlockFactor]) -> list[BlockFactor]:
+    """Multiply neighbouring fixed factors of the same form together."""
+    merged: list[BlockFactor] = []
     for factor in factors:
-        if factor.slot < 0 and merged and merged[-1].slot < 0:
-            product = factor.matrices[0] @ merged[-1].matrices[0]
-            merged[-1] = _Factor((product, *factor.matrices[1:]), 0.0, -1)
+        last = merged[-1] if merged else None
+        if last and factor.slot < 0 and last.slot < 0 and factor.pairs == last.pairs:
+            product = factor.matrices[0] @ last.matrices[0]
+            merged[-1] = BlockFactor(
+                factor.pairs, (product, *factor.matrices[1:]), factor.generator, 0.0, -1
+            )
         else:
             merged.append(factor)
     return merged
+
+
+def _gather(blocks: list[Block], per_lane: bool) -> Groups:
+    """Put blocks of equal signature side by side, or with ``per_lane=False`` one in all lanes.
+
+    Sets their rows and lanes.
+    """
+    newest: dict[tuple[Any, ...], int] = {}  # the last group of each signature
+    members: list[list[Block]] = []
+    for block in blocks:
+        key = (block.kind, *(f.signature for f in block.factors))
+        index = newest.get(key)
+        if index is None or not per_lane or len(members[index]) == 16:
+            newest[key] = index = len(members)
+            members.append([])
+        block.row, block.lane = 16 * index, len(members[index])
+        members[index].append(block)
+    rows: list[list[int]] = []
+    pairs: list[list[int]] = []
+    tables: list[ComplexArray] = []
+    generators: list[ComplexArray] = []
+    slots: list[list[int]] = []
+    frequencies: list[float] = []
+    for group in members:
+        first = len(tables)
+        for k, factor in enumerate(group[0].factors):
+            pairs.append([len(factor.pairs), *np.ravel(factor.pairs).astype(int), *[0] * 4][:5])
+            table = np.zeros((3, 16), complex)
+            for c, matrix in enumerate(factor.matrices):
+                table[c, : matrix.size] = matrix.ravel()
+            tables.append(table)
+            generators.append(np.pad(factor.generator.ravel(), (0, 16 - factor.generator.size)))
+            slots.append([*(b.factors[k].slot for b in group), *[-1] * 16][:16])
+            frequencies.append(factor.frequency)
+        rows.append([first, len(tables), 2 if group[0].kind == ONE else 4])
+    return Groups(
+        np.array(rows, dtype=np.int64).reshape(-1, 3),
+        np.array(pairs, dtype=np.int64).reshape(-1, 5),
+        np.array(tables, dtype=complex).reshape(-1, 3, 16),
+        np.array(generators, dtype=complex).reshape(-1, 16),
+        np.array([f > 0 for f in frequencies], dtype=bool),
+        np.array(slots, dtype=np.int64).reshape(-1, 16),
+        np.array(frequencies, dtype=np.float64),
+    )
