@@ -1,0 +1,196 @@
+"""Each vector operation against NumPy, on rows that are far apart and in both precisions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from nisqkit.hardware_backends.native import vectors
+
+Array = NDArray[Any]
+Dtype = type[np.float32] | type[np.float64]
+
+ROWS = 40
+BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@njit
+def pair(re: Any, im: Any, rows: Any, u: Any) -> None:
+    vectors.pair(re, im, rows[0], rows[1], u)
+
+
+@njit
+def pair_lanes(re: Any, im: Any, rows: Any, u_re: Any, u_im: Any, first: int) -> None:
+    vectors.pair_lanes(re, im, rows[0], rows[1], u_re, u_im, first)
+
+
+@njit
+def quad(re: Any, im: Any, rows: Any, u: Any) -> None:
+    vectors.quad(re, im, rows[0], rows[1], rows[2], rows[3], u)
+
+
+@njit
+def quad_lanes(re: Any, im: Any, rows: Any, u_re: Any, u_im: Any, first: int) -> None:
+    vectors.quad_lanes(re, im, rows[0], rows[1], rows[2], rows[3], u_re, u_im, first)
+
+
+@njit
+def pair_overlap(x: Any, y: Any, rows: Any, m: Any, first: int) -> None:
+    vectors.pair_overlap(x[0], x[1], y[0], y[1], rows[0], rows[1], m[0], m[1], first)
+
+
+@njit
+def quad_overlap(x: Any, y: Any, rows: Any, m: Any, first: int) -> None:
+    i, j, k, n = rows
+    vectors.quad_overlap(x[0], x[1], y[0], y[1], i, j, k, n, m[0], m[1], first)
+
+
+@njit
+def multiply_add(z: Any, k: int, x: Any, i: int, y: Any, j: int) -> None:
+    vectors.multiply_add(z[0], z[1], k, x[0], x[1], i, y[0], y[1], j)
+
+
+@njit
+def multiply_add_conjugate(z: Any, k: int, x: Any, i: int, y: Any, j: int) -> None:
+    vectors.multiply_add_conjugate(z[0], z[1], k, x[0], x[1], i, y[0], y[1], j)
+
+
+@njit
+def scaled_add(z: Any, k: int, number: float, x: Any, i: int) -> None:
+    vectors.scaled_add(z, k, number, x, i)
+
+
+@njit
+def product_add(z: Any, k: int, number: float, x: Any, i: int, y: Any, j: int) -> None:
+    vectors.product_add(z, k, number, x, i, y, j)
+
+
+@njit
+def swap(z: Any, i: int, j: int) -> None:
+    vectors.swap(z, i, j)
+
+
+@njit
+def negate(z: Any, i: int) -> None:
+    vectors.negate(z, i)
+
+
+@njit
+def odd(i: int) -> int:
+    return vectors.odd(i)
+
+
+def random(dtype: Dtype, seed: int = 0, rows: int = ROWS) -> tuple[Array, Array]:
+    """Real and imaginary parts of rows of 16 lanes."""
+    re, im = np.random.default_rng(seed).normal(size=(2, rows, 16)).astype(dtype)
+    return re, im
+
+
+def joined(parts: tuple[Array, Array]) -> Array:
+    """The same as one array of complex128."""
+    return parts[0].astype(np.float64) + 1j * parts[1].astype(np.float64)
+
+
+def assert_close(found: Array, expected: Array, dtype: Dtype) -> None:
+    assert_allclose(found, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [(0, 1), (7, 3), (39, 0), (4, 11, 25, 38), (39, 2, 17, 0)])
+def test_matrices_that_all_lanes_share(rows: tuple[int, ...], dtype: Dtype) -> None:
+    size = len(rows)
+    state = random(dtype)
+    u = joined(random(dtype, seed=1))[:size, :size]
+    expected = joined(state)
+    expected[list(rows)] = u @ expected[list(rows)]
+    numbers = (*u.real.ravel().astype(dtype), *u.imag.ravel().astype(dtype))
+    (pair if size == 2 else quad)(*state, np.array(rows), numbers)
+    assert_close(joined(state), expected, dtype)
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [(0, 1), (7, 3), (39, 0), (4, 11, 25, 38), (39, 2, 17, 0)])
+def test_matrices_of_each_lane(rows: tuple[int, ...], dtype: Dtype) -> None:
+    size, first = len(rows), 5
+    state, u = random(dtype), random(dtype, seed=1)
+    expected = joined(state)
+    matrices = joined(u)[first : first + size**2].reshape(size, size, 16)
+    expected[list(rows)] = np.einsum("rcl,cl->rl", matrices, expected[list(rows)])
+    (pair_lanes if size == 2 else quad_lanes)(*state, np.array(rows), *u, first)
+    assert_close(joined(state), expected, dtype)
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [(1, 0), (3, 39), (4, 11, 25, 38), (39, 2, 17, 0)])
+def test_overlaps_are_added_to_what_is_there(rows: tuple[int, ...], dtype: Dtype) -> None:
+    size, first = len(rows), 9
+    x, y, m = (random(dtype, seed=s) for s in range(3))
+    expected = joined(m)
+    left, right = joined(x)[list(rows)], joined(y)[list(rows)]
+    products = np.einsum("rl,cl->rcl", left.conj(), right).reshape(size**2, 16)
+    expected[first : first + size**2] += products
+    (pair_overlap if size == 2 else quad_overlap)(x, y, np.array(rows), m, first)
+    assert_close(joined(m), expected, dtype)
+
+
+@BOTH
+def test_complex_products(dtype: Dtype) -> None:
+    for kernel, turn in ((multiply_add, np.asarray), (multiply_add_conjugate, np.conj)):
+        z, x, y = (random(dtype, seed=s) for s in range(3))
+        expected = joined(z)
+        expected[3] += joined(x)[20] * turn(joined(y)[39])
+        kernel(z, 3, x, 20, y, 39)
+        assert_close(joined(z), expected, dtype)
+
+
+@BOTH
+def test_a_row_may_be_both_factor_and_target(dtype: Dtype) -> None:
+    z = random(dtype)
+    expected = joined(z)
+    expected[5] += expected[5] * expected[6]
+    multiply_add(z, 5, z, 5, z, 6)
+    assert_close(joined(z), expected, dtype)
+
+
+@BOTH
+def test_real_sums(dtype: Dtype) -> None:
+    z, x = random(dtype)
+    expected = z.astype(np.float64)
+    expected[1] += 0.3 * x[4]
+    expected[2] += -1.7 * x[4].astype(np.float64) * x[9]
+    scaled_add(z, 1, 0.3, x, 4)
+    product_add(z, 2, -1.7, x, 4, x, 9)
+    assert_close(z, expected, dtype)
+
+
+@BOTH
+def test_a_multiply_add_rounds_once(dtype: Dtype) -> None:
+    """``(1 + e)^2 - (1 + 2 e)`` is ``e^2``; rounded in between, it is zero."""
+    e = np.finfo(dtype).eps
+    one, x = np.full((1, 16), -1 - 2 * e, dtype), np.full((1, 16), 1 + e, dtype)
+    scaled_add(one, 0, float(1 + e), x, 0)
+    assert np.array_equal(one, np.full((1, 16), e**2, dtype))
+    re, im, nothing = np.full((1, 16), -1 - 2 * e, dtype), np.zeros_like(x), np.zeros_like(x)
+    multiply_add((re, im), 0, (x, nothing), 0, (x, nothing), 0)
+    assert np.array_equal(re, np.full((1, 16), e**2, dtype)) and not im.any()
+
+
+@BOTH
+def test_swaps_and_signs_are_exact(dtype: Dtype) -> None:
+    z, _ = random(dtype)
+    before = z.copy()
+    swap(z, 31, 2)
+    negate(z, 7)
+    assert np.array_equal(z[[2, 31, 7]], [before[31], before[2], -before[7]])
+    others = np.setdiff1d(np.arange(ROWS), [2, 31, 7])
+    assert np.array_equal(z[others], before[others])
+    swap(z, 4, 4)
+    assert np.array_equal(z[4], before[4])
+
+
+def test_odd() -> None:
+    numbers = [*range(300), *np.random.default_rng(0).integers(2**62, size=50).tolist()]
+    assert [odd(i) for i in numbers] == [i.bit_count() % 2 for i in numbers]
