@@ -1,0 +1,210 @@
+"""Where qubits stand: masks that follow CX gates, and exchanges that lose and reorder no block."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import Statevector
+
+from nisqkit.circuits import hardware_efficient, lower, u3_cu3
+from nisqkit.hardware_backends.conformance import random_circuit
+from nisqkit.hardware_backends.native.kernels import (
+    CX,
+    CZ,
+    KIND,
+    LANE,
+    LANES_OUT,
+    ONE,
+    P1,
+    P2,
+    ROW,
+    SOURCE,
+    TRAINED,
+    TWO,
+    V1,
+    V2,
+    W1,
+    W2,
+)
+from nisqkit.hardware_backends.native.operations import (
+    FEWEST_QUBITS,
+    LANE_QUBITS,
+    Operations,
+    on_amplitudes,
+    on_samples,
+)
+from nisqkit.hardware_backends.native.schedule import Schedule, schedule
+
+Masks = tuple[tuple[int, int], ...]
+Step = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""Kind, qubits, and place of the matrix."""
+
+
+def permutation(num_qubits: int, num_gates: int, seed: int) -> QuantumCircuit:
+    """Random CX and SWAP gates."""
+    rng, circuit = np.random.default_rng(seed), QuantumCircuit(num_qubits)
+    for _ in range(num_gates):
+        a, b = rng.choice(num_qubits, 2, replace=False).tolist()
+        circuit.cx(a, b) if rng.random() < 0.7 else circuit.swap(a, b)
+    return circuit
+
+
+def state_of(index: int, masks: Masks) -> int:
+    """The basis state at an index of memory."""
+    return sum(((index & w).bit_count() % 2) << q for q, (_, w) in enumerate(masks))
+
+
+def assert_masks_fit(masks: Iterable[tuple[int, int]]) -> None:
+    """Flipping the bits of ``v`` flips its own qubit and no other."""
+    masks = tuple(masks)
+    for q, (v, _) in enumerate(masks):
+        assert state_of(v, masks) == 1 << q
+
+
+@pytest.mark.parametrize("num_qubits", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_cx_and_swap_change_masks_alone(num_qubits: int, seed: int) -> None:
+    """No amplitude moves: what stands at an index is what the gates make of that basis state."""
+    circuit = permutation(num_qubits, 12, seed)
+    found = on_samples(schedule(lower(circuit)))
+    assert found.table.shape == (0, 11)
+    assert (found.route, found.rows) == ("samples", 2**num_qubits)
+    assert_masks_fit(found.masks)
+    for index in range(2**num_qubits):
+        (label,) = Statevector.from_int(index, 2**num_qubits).evolve(circuit).to_dict()
+        assert state_of(index, found.masks) == int(label, 2)
+
+
+def assert_bits_single_out(op: NDArray[np.int64], bits: int) -> None:
+    """Rows where bits ``P1`` and ``P2`` are zero meet each set ``i, i ^ v1, i ^ v2, ...`` once."""
+    sets = defaultdict(int)
+    v1, v2 = int(op[V1]), int(op[V2])
+    for i in range(2**bits):
+        if not i >> op[P1] & 1 and not (v2 and i >> op[P2] & 1):
+            sets[min(i, i ^ v1, i ^ v2, i ^ v1 ^ v2)] += 1
+    assert len(sets) == 2**bits >> (2 if v2 else 1)
+    assert set(sets.values()) == {1}
+
+
+@pytest.mark.parametrize("num_qubits", [1, 2, 4, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_route_has_every_block_but_the_cx(num_qubits: int, seed: int) -> None:
+    plan = schedule(lower(random_circuit(num_qubits, 40, seed), "x"))
+    found = on_samples(plan)
+    rest = [b for b in plan.blocks if b.kind != CX]
+    v = [1 << q for q in range(num_qubits)]
+    masks = list(zip(v, v, strict=True))
+    table = iter(found.table)
+    for block in plan.blocks:
+        if block.kind == CX:
+            c, t = block.qubits
+            old = tuple(masks)
+            masks[c] = (old[c][0] ^ old[t][0], old[c][1])
+            masks[t] = (old[t][0], old[t][1] ^ old[c][1])
+            continue
+        op = next(table)
+        assert_masks_fit(masks)
+        assert_bits_single_out(op, num_qubits)
+        pairs = [(op[V1], op[W1]), (op[V2], op[W2])][: len(block.qubits)]
+        assert pairs == [masks[q] for q in block.qubits]
+        assert op[KIND] == block.kind
+        assert bool(op[TRAINED]) == block.trained
+        if block.kind in (ONE, TWO):
+            assert (op[SOURCE], op[ROW], op[LANE]) == (block.source, block.row, block.lane)
+    assert len(found.table) == len(rest)
+    assert found.masks == tuple(masks)
+
+
+def steps(found: Operations, num_qubits: int) -> list[Step]:
+    """The blocks that a table of the amplitudes route runs, by following its exchanges."""
+    at = list(range(num_qubits))  # the qubit on each bit of the index; the lowest four are lanes
+    result: list[Step] = []
+    for op in found.table:
+        if op[KIND] == LANES_OUT:
+            bits = op[V1 : W2 + 1].tolist()
+            assert len(set(bits)) == LANE_QUBITS
+            for lane, bit in enumerate(bits):
+                at[lane], at[bit + LANE_QUBITS] = at[bit + LANE_QUBITS], at[lane]
+            continue
+        assert_bits_single_out(op, num_qubits - LANE_QUBITS)
+        pairs = [(op[V1], op[W1]), (op[V2], op[W2])][: 1 if op[KIND] == ONE else 2]
+        assert all(v == w and int(v).bit_count() == 1 for v, w in pairs)
+        rows = [int(v).bit_length() - 1 for v, _ in pairs]
+        assert max(rows) < num_qubits - LANE_QUBITS
+        matrix = (int(op[SOURCE]), int(op[ROW]), int(op[LANE]), int(op[TRAINED]))
+        qubits = tuple(at[r + LANE_QUBITS] for r in rows)
+        result.append((int(op[KIND]), qubits, matrix if op[KIND] in (ONE, TWO) else ()))
+    assert found.masks == tuple((1 << at.index(q), 1 << at.index(q)) for q in range(num_qubits))
+    return result
+
+
+def blocks(plan: Schedule) -> list[Step]:
+    return [
+        (
+            b.kind,
+            b.qubits,
+            (b.source, b.row, b.lane, int(b.trained)) if b.kind in (ONE, TWO) else (),
+        )
+        for b in plan.blocks
+    ]
+
+
+def by_qubit(sequence: list[Step], num_qubits: int) -> list[list[Step]]:
+    """What happens to each qubit, in order."""
+    return [[s for s in sequence if q in s[1]] for q in range(num_qubits)]
+
+
+def assert_same_circuit(plan: Schedule) -> Operations:
+    """Every block once, in order on each qubit, and on the rows alone (`steps` finds it there)."""
+    found, n = on_amplitudes(plan), plan.num_qubits
+    assert (found.route, found.rows) == ("amplitudes", 2 ** (n - LANE_QUBITS))
+    assert len(steps(found, n)) == len(plan.blocks)
+    assert by_qubit(steps(found, n), n) == by_qubit(blocks(plan), n)
+    return found
+
+
+@pytest.mark.parametrize("num_qubits", range(FEWEST_QUBITS, 15))
+def test_amplitudes_route_runs_every_block_once_and_in_order(num_qubits: int) -> None:
+    for seed in range(8):
+        for inputs in ("x", None):
+            assert_same_circuit(schedule(lower(random_circuit(num_qubits, 60, seed), inputs)))
+
+
+@pytest.mark.parametrize("num_qubits", [9, 10, 14])
+def test_amplitudes_route_of_circuits_that_move_numbers_alone(num_qubits: int) -> None:
+    circuit = permutation(num_qubits, 40, seed=0)
+    circuit.cz(0, num_qubits - 1)
+    assert_same_circuit(schedule(lower(circuit)))
+
+
+@pytest.mark.parametrize("num_qubits", [9, 12])
+def test_layers_need_few_exchanges(num_qubits: int) -> None:
+    """Two or three for a layer, not one for each gate."""
+    for circuit, layers in ((hardware_efficient(num_qubits, 5), 5), (u3_cu3(num_qubits, 5), 5)):
+        found = assert_same_circuit(schedule(lower(circuit)))
+        assert int((found.table[:, KIND] == LANES_OUT).sum()) <= 3 * layers
+
+
+def test_a_gate_between_two_lane_qubits_and_one_across() -> None:
+    circuit, w = QuantumCircuit(9), ParameterVector("w", 3)
+    circuit.crx(w[0], 0, 3)
+    circuit.crx(w[1], 3, 8)
+    circuit.crx(w[2], 8, 0)
+    assert_same_circuit(schedule(lower(circuit)))
+
+
+def test_nothing_moves_without_need() -> None:
+    """Gates on the rows alone need no exchange, and neither does an empty circuit."""
+    circuit = QuantumCircuit(10)
+    for q in range(4, 9):
+        circuit.h(q)
+        circuit.cx(q, q + 1)
+    circuit.cz(4, 9)
+    found = assert_same_circuit(schedule(lower(circuit)))
+    assert LANES_OUT not in found.table[:, KIND].tolist()
+    assert found.table[-1, KIND] == CZ
+    assert on_amplitudes(schedule(lower(QuantumCircuit(9)))).table.shape == (0, 11)
