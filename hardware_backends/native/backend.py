@@ -34,6 +34,8 @@ from nisqkit.hardware_backends.reference import final_state, measure
 from nisqkit.hardware_backends.sampling import draw, estimate, in_basis, measurement_bases
 
 LANES = 16
+SMALL_WORK = 40_000
+"""In rows times one-qubit matrices, forwards."""
 Array = NDArray[Any]
 
 
@@ -301,17 +303,19 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="nisqkit-native")
 
 
-def _divide(function: Callable[[int, int], None], units: int, workers: int) -> None:
-    """Run ``function(first, last)`` over all units; the division does not change any number."""
-    parts = min(workers, units)
+def _divide(function: Callable[[int, int], None], units: int, workers: int, work: float) -> None:
+    """Run ``function(first, last)`` over all units, on several threads if that is worth it.
+
+    How they are divided does not change any number. Waking a thread takes some 30 us, as long as
+    `SMALL_WORK` on one.
+    """
+    parts = min(workers, units, 1 + int(work / SMALL_WORK))
     if parts <= 1:
         function(0, units)
         return
     bounds = [units * k // parts for k in range(parts + 1)]
-    others = [
-        _pool(parts, os.getpid()).submit(function, bounds[k], bounds[k + 1])
-        for k in range(1, parts)
-    ]
+    pool = _pool(workers, os.getpid())
+    others = [pool.submit(function, bounds[k], bounds[k + 1]) for k in range(1, parts)]
     function(bounds[0], bounds[1])
     for other in others:
         other.result()
@@ -364,6 +368,7 @@ class _Run:
         self.batch = len(inputs)
         self.by_samples = plan.operations.route == "samples"
         self.units = -(-self.batch // LANES) if self.by_samples else self.batch
+        self.work = self.units * plan.operations.work
         groups, own = plan.schedule.shared, plan.schedule.own
         shared = np.empty((1, LANES * len(groups.frequency)))
         no_inputs = np.zeros((1, inputs.shape[1]), self.dtype)
@@ -384,6 +389,7 @@ class _Run:
     def forward(self) -> Array:
         plan, own = self.plan, self.plan.schedule.own
         s_re, s_im = self.u_re.astype(self.dtype), self.u_im.astype(self.dtype)
+        s_quads = kernels.quads(plan.operations.table, s_re, s_im)
         y = np.empty((self.batch, plan.observables.num_outputs), self.dtype)
         states, columns, batched = plan.prepared
         if batched or not len(states):
@@ -393,18 +399,19 @@ class _Run:
 
         def part(first: int, last: int) -> None:
             kernels.forward_units(
-                first, last, self.re, self.im, start, states, plan.operations.table, s_re, s_im,
-                self.by_samples, own.groups, own.pairs, own.table, self.own_cos, self.own_sin,
-                plan.strings, plan.lane_signs, plan.coefficients, plan.places, y,
+                first, last, self.re, self.im, start, states, plan.operations.table,
+                s_re, s_im, s_quads, self.by_samples, own.groups, own.pairs, own.table,
+                self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients, plan.places, y,
             )  # fmt: skip
 
-        _divide(part, self.units, self.workers)
+        _divide(part, self.units, self.workers, self.work)
         return y
 
     def backward(self, grad: Array) -> tuple[Array, Array]:
         plan, groups, own = self.plan, self.plan.schedule.shared, self.plan.schedule.own
         u_re, u_im = kernels.dagger(groups.groups, self.u_re, self.u_im)
         s_re, s_im = u_re.astype(self.dtype), u_im.astype(self.dtype)
+        s_quads = kernels.quads(plan.operations.table, s_re, s_im)
         tiles = -(-self.batch // LANES)
         own_y = np.zeros((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
         slopes = np.empty_like(self.own_cos)
@@ -414,13 +421,13 @@ class _Run:
 
         def part(first: int, last: int) -> None:
             kernels.backward_units(
-                first, last, self.re, self.im, states, plan.operations.table, s_re, s_im,
+                first, last, self.re, self.im, states, plan.operations.table, s_re, s_im, s_quads,
                 self.by_samples, own.groups, own.pairs, own.table, own.generator, own.trained,
                 self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
                 plan.places, grad, own_y[0], own_y[1], slopes, sy, g_start,
             )  # fmt: skip
 
-        _divide(part, self.units, self.workers)
+        _divide(part, self.units, self.workers, 4 * self.work)
         if not self.by_samples:
             kernels.own_slopes(
                 own.groups, own.pairs, own.table, own.generator, own.trained,

@@ -18,19 +18,25 @@ import numpy as np
 from numba import njit
 
 from nisqkit.hardware_backends.native.vectors import (
+    mix,
+    mix_adjoint,
+    mix_transposed,
     multiply_add,
     multiply_add_conjugate,
     negate,
     odd,
     pair,
     pair_lanes,
-    pair_overlap,
+    pair_overlap_sums,
+    pair_overlaps,
     product_add,
     quad,
     quad_lanes,
-    quad_overlap,
+    quad_overlap_sums,
+    quad_overlaps,
     scaled_add,
     swap,
+    wave,
 )
 
 ONE, TWO, CX, CZ, LANES_OUT = range(5)
@@ -48,40 +54,12 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"
 
 
 @njit(**_OPTIONS)
-def factor_entry(f, r, table, cos, sin, out_re, out_im):  # type: ignore[no-untyped-def]
-    """Row ``r`` of ``out``: entry ``r`` of factor ``f``, ``C0 + cos C1 + sin C2``, in all lanes."""
-    for lane in range(16):
-        out_re[r, lane] = table[f, 0, r].real
-        out_im[r, lane] = table[f, 0, r].imag
-    for c, wave in ((1, cos), (2, sin)):
-        if table[f, c, r].real != 0:
-            scaled_add(out_re, r, table[f, c, r].real, wave, f)
-        if table[f, c, r].imag != 0:
-            scaled_add(out_im, r, table[f, c, r].imag, wave, f)
-
-
-@njit(**_OPTIONS)
-def mix(x_re, x_im, first, second, stride, count, f_re, f_im, transpose, conjugate, t_re, t_im):  # type: ignore[no-untyped-def]
-    """``(x_p, x_q) <- (F00 x_p + F01 x_q, F10 x_p + F11 x_q)`` for ``count`` pairs of rows.
-
-    Pair ``k`` is ``p = first + k stride, q = second + k stride``. ``transpose`` and ``conjugate``
-    say whether it is F, its transpose or its conjugate; ``t`` is scratch.
-    """
-    b, c = (2, 1) if transpose else (1, 2)
-    for k in range(count):
-        p, q = first + k * stride, second + k * stride
-        t_re[:] = 0
-        t_im[:] = 0
-        for target, left, right in ((0, 0, b), (1, c, 3)):
-            if conjugate:
-                multiply_add_conjugate(t_re, t_im, target, x_re, x_im, p, f_re, f_im, left)
-                multiply_add_conjugate(t_re, t_im, target, x_re, x_im, q, f_re, f_im, right)
-            else:
-                multiply_add(t_re, t_im, target, x_re, x_im, p, f_re, f_im, left)
-                multiply_add(t_re, t_im, target, x_re, x_im, q, f_re, f_im, right)
-        for target, row in ((0, p), (1, q)):
-            x_re[row] = t_re[target]
-            x_im[row] = t_im[target]
+def factor(f, count, table, cos, sin, out_re, out_im):  # type: ignore[no-untyped-def]
+    """The first ``count`` entries of factor ``f``, ``C0 + cos C1 + sin C2``, one per row."""
+    for e in range(count):
+        c0, c1, c2 = table[f, 0, e], table[f, 1, e], table[f, 2, e]
+        wave(out_re, e, c0.real, c1.real, c2.real, cos, sin, f)
+        wave(out_im, e, c0.imag, c1.imag, c2.imag, cos, sin, f)
 
 
 @njit(**_OPTIONS)
@@ -105,12 +83,12 @@ def build(groups, pairs, table, cos, sin, u_re, u_im):  # type: ignore[no-untype
                 u_re[base + e, lane] = 1 if e % (dim + 1) == 0 else 0
                 u_im[base + e, lane] = 0
         for f in range(groups[g, 0], groups[g, 1]):
-            for e in range(4 if pairs[f, 0] else dim * dim):
-                factor_entry(f, e, table, cos, sin, f_re, f_im)
+            factor(f, 4 if pairs[f, 0] else 16, table, cos, sin, f_re, f_im)
             if pairs[f, 0]:
                 for k in range(pairs[f, 0]):
                     p, q = base + dim * pairs[f, 1 + 2 * k], base + dim * pairs[f, 2 + 2 * k]
-                    mix(u_re, u_im, p, q, 1, dim, f_re, f_im, False, False, t_re[:2], t_im[:2])
+                    for c in range(dim):
+                        mix(u_re, u_im, p + c, q + c, f_re, f_im)
             else:
                 t_re[:] = 0
                 t_im[:] = 0
@@ -157,19 +135,16 @@ def chain(groups, pairs, table, generator, trained, cos, sin, y_re, y_im, grad):
                         add_generator(grad, f, generator[f, e], y_re, y_im, base + e)
             if f == groups[g, 0]:
                 break
-            for e in range(4 if pairs[f, 0] else dim * dim):
-                factor_entry(f, e, table, cos, sin, f_re, f_im)
+            factor(f, 4 if pairs[f, 0] else 16, table, cos, sin, f_re, f_im)
             if pairs[f, 0]:
                 for k in range(pairs[f, 0]):
-                    p, q = pairs[f, 1 + 2 * k], pairs[f, 2 + 2 * k]
-                    mix(
-                        y_re, y_im, base + dim * p, base + dim * q, 1, dim,
-                        f_re, f_im, True, False, t_re[:2], t_im[:2],
-                    )  # fmt: skip
-                    mix(
-                        y_re, y_im, base + p, base + q, dim, dim,
-                        f_re, f_im, True, True, t_re[:2], t_im[:2],
-                    )  # fmt: skip
+                    p, q = base + dim * pairs[f, 1 + 2 * k], base + dim * pairs[f, 2 + 2 * k]
+                    for c in range(dim):
+                        mix_transposed(y_re, y_im, p + c, q + c, f_re, f_im)
+                for k in range(pairs[f, 0]):
+                    p, q = base + pairs[f, 1 + 2 * k], base + pairs[f, 2 + 2 * k]
+                    for r in range(dim):
+                        mix_adjoint(y_re, y_im, p + dim * r, q + dim * r, f_re, f_im)
             else:
                 t_re[:] = 0
                 t_im[:] = 0
@@ -226,19 +201,21 @@ def entries_of_pair(u_re, u_im, row, lane):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def entries_of_quad(u_re, u_im, row, lane):  # type: ignore[no-untyped-def]
-    """A 4x4 matrix as the tuple that `quad` takes."""
-    a, b, c, d = row, row + 4, row + 8, row + 12
-    return (
-        u_re[a, lane], u_re[a + 1, lane], u_re[a + 2, lane], u_re[a + 3, lane],
-        u_re[b, lane], u_re[b + 1, lane], u_re[b + 2, lane], u_re[b + 3, lane],
-        u_re[c, lane], u_re[c + 1, lane], u_re[c + 2, lane], u_re[c + 3, lane],
-        u_re[d, lane], u_re[d + 1, lane], u_re[d + 2, lane], u_re[d + 3, lane],
-        u_im[a, lane], u_im[a + 1, lane], u_im[a + 2, lane], u_im[a + 3, lane],
-        u_im[b, lane], u_im[b + 1, lane], u_im[b + 2, lane], u_im[b + 3, lane],
-        u_im[c, lane], u_im[c + 1, lane], u_im[c + 2, lane], u_im[c + 3, lane],
-        u_im[d, lane], u_im[d + 1, lane], u_im[d + 2, lane], u_im[d + 3, lane],
-    )  # fmt: skip
+def entries_of_quad(u_re, u_im, row, lane, u, at):  # type: ignore[no-untyped-def]
+    """Fill row ``at`` of ``u`` with a 4x4 matrix as `quad` takes it."""
+    for e in range(16):
+        u[at, e] = u_re[row + e, lane]
+        u[at, 16 + e] = u_im[row + e, lane]
+
+
+@njit(**_OPTIONS)
+def quads(ops, u_re, u_im):  # type: ignore[no-untyped-def]
+    """The shared 4x4 matrix of every operation as `quad` takes it."""
+    u = np.empty((len(ops), 32), u_re.dtype)
+    for k in range(len(ops)):
+        if ops[k, KIND] == TWO and ops[k, SOURCE] == SHARED:
+            entries_of_quad(u_re, u_im, ops[k, ROW], ops[k, LANE], u, k)
+    return u
 
 
 @njit(**_OPTIONS)
@@ -266,18 +243,39 @@ def two_base(g, op):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def apply_two(re, im, op, per_lane, lane, u_re, u_im):  # type: ignore[no-untyped-def]
-    """A 4x4 matrix on two qubits of the rows."""
+def apply_two(re, im, op, u, at):  # type: ignore[no-untyped-def]
+    """A 4x4 matrix on two qubits of the rows: row ``at`` of ``u``."""
+    v1, v2 = op[V1], op[V2]
+    for g in range(re.shape[0] // 4):
+        i = two_base(g, op)
+        quad(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u, at)
+
+
+@njit(**_OPTIONS)
+def apply_two_lanes(re, im, op, u_re, u_im):  # type: ignore[no-untyped-def]
+    """A 4x4 matrix per lane on two qubits of the rows."""
     v1, v2, row = op[V1], op[V2], op[ROW]
-    if per_lane:
-        for g in range(re.shape[0] // 4):
-            i = two_base(g, op)
-            quad_lanes(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u_re, u_im, row)
+    for g in range(re.shape[0] // 4):
+        i = two_base(g, op)
+        quad_lanes(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u_re, u_im, row)
+
+
+@njit(**_OPTIONS)
+def apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, scratch):  # type: ignore[no-untyped-def]
+    """The matrix of operation ``k``; arguments as in `forward`."""
+    own = op[SOURCE] == OWN
+    if op[KIND] == ONE:
+        if own:
+            apply_one(re, im, op, sample < 0, sample, own_re, own_im)
+        else:
+            apply_one(re, im, op, False, op[LANE], s_re, s_im)
+    elif not own:
+        apply_two(re, im, op, s_quads, k)
+    elif sample < 0:
+        apply_two_lanes(re, im, op, own_re, own_im)
     else:
-        u = entries_of_quad(u_re, u_im, row, lane)
-        for g in range(re.shape[0] // 4):
-            i = two_base(g, op)
-            quad(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u)
+        entries_of_quad(own_re, own_im, op[ROW], sample, scratch, 0)
+        apply_two(re, im, op, scratch, 0)
 
 
 @njit(**_OPTIONS)
@@ -332,7 +330,7 @@ def sorted4(bits):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def forward(re, im, ops, s_re, s_im, own_re, own_im, sample):  # type: ignore[no-untyped-def]
+def forward(re, im, ops, s_re, s_im, s_quads, own_re, own_im, sample):  # type: ignore[no-untyped-def]
     """Run all operations on one unit, in place.
 
     - ``re, im`` (rows, 16).
@@ -342,42 +340,44 @@ def forward(re, im, ops, s_re, s_im, own_re, own_im, sample):  # type: ignore[no
     - ``sample``: which of the 16 samples the unit is, or -1 if its lanes are the samples.
     """
     t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
+    u = np.empty((1, 32), re.dtype)
     for k in range(len(ops)):
         op = ops[k]
         if op[KIND] > TWO:
             apply_simple(re, im, op, t_re, t_im)
             continue
-        own = op[SOURCE] == OWN
-        lane = sample if own else op[LANE]
-        if op[KIND] == ONE:
-            if own:
-                apply_one(re, im, op, sample < 0, lane, own_re, own_im)
-            else:
-                apply_one(re, im, op, False, lane, s_re, s_im)
-        elif own:
-            apply_two(re, im, op, sample < 0, lane, own_re, own_im)
-        else:
-            apply_two(re, im, op, False, lane, s_re, s_im)
+        apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, u)
 
 
 @njit(**_OPTIONS)
 def overlap(c_re, c_im, re, im, op, m_re, m_im, first):  # type: ignore[no-untyped-def]
     """Add ``conj(costate_r) state_c`` to rows ``first ...`` of ``m``, per lane."""
+    groups = re.shape[0] // 2
     if op[KIND] == ONE:
         v, w, p = op[V1], op[W1], op[P1]
-        for g in range(re.shape[0] // 2):
-            i = one_base(g, p)
-            i ^= v * odd(i & w)
-            pair_overlap(c_re, c_im, re, im, i, i ^ v, m_re, m_im, first)
+        pair_overlaps(c_re, c_im, re, im, groups, p, v, w, m_re, m_im, first)
     else:
-        v1, v2 = op[V1], op[V2]
-        for g in range(re.shape[0] // 4):
-            i = two_base(g, op)
-            quad_overlap(c_re, c_im, re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, m_re, m_im, first)
+        low, high = min(op[P1], op[P2]), max(op[P1], op[P2])
+        v1, w1, v2, w2 = op[V1], op[W1], op[V2], op[W2]
+        quad_overlaps(c_re, c_im, re, im, groups // 2, low, high, v1, w1, v2, w2, m_re, m_im, first)
 
 
 @njit(**_OPTIONS)
-def backward(re, im, c_re, c_im, ops, s_re, s_im, own_re, own_im, sample, sy, own_y_re, own_y_im):  # type: ignore[no-untyped-def]
+def overlap_sums(c_re, c_im, re, im, op, sums):  # type: ignore[no-untyped-def]
+    """`overlap`, summed over the lanes: real parts, then imaginary parts."""
+    groups = re.shape[0] // 2
+    if op[KIND] == ONE:
+        pair_overlap_sums(c_re, c_im, re, im, groups, op[P1], op[V1], op[W1], sums)
+    else:
+        low, high = min(op[P1], op[P2]), max(op[P1], op[P2])
+        v1, w1, v2, w2 = op[V1], op[W1], op[V2], op[W2]
+        quad_overlap_sums(c_re, c_im, re, im, groups // 2, low, high, v1, w1, v2, w2, sums)
+
+
+@njit(**_OPTIONS)
+def backward(  # type: ignore[no-untyped-def]
+    re, im, c_re, c_im, ops, s_re, s_im, s_quads, own_re, own_im, sample, sy, own_y_re, own_y_im
+):
     """Un-apply all operations on state and co-state, and collect the overlaps; in place.
 
     - ``re, im``: the final state; afterwards the initial one.
@@ -388,41 +388,30 @@ def backward(re, im, c_re, c_im, ops, s_re, s_im, own_re, own_im, sample, sy, ow
     - ``own_y_re, own_y_im``: the same for those of the samples.
     """
     t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
-    m_re, m_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
+    sums = np.empty(32, re.dtype)
+    u = np.empty((1, 32), re.dtype)
     for k in range(len(ops) - 1, -1, -1):
         op = ops[k]
         if op[KIND] > TWO:
             apply_simple(re, im, op, t_re, t_im)
             apply_simple(c_re, c_im, op, t_re, t_im)
             continue
-        own = op[SOURCE] == OWN
-        lane = sample if own else op[LANE]
-        row, size = op[ROW], 4 if op[KIND] == ONE else 16
+        own, row = op[SOURCE] == OWN, op[ROW]
         if op[TRAINED]:
             if own and sample < 0:
                 overlap(c_re, c_im, re, im, op, own_y_re, own_y_im, row)
             else:
-                m_re[:] = 0
-                m_im[:] = 0
-                overlap(c_re, c_im, re, im, op, m_re, m_im, 0)
+                overlap_sums(c_re, c_im, re, im, op, sums)
+                size = 4 if op[KIND] == ONE else 16
                 for e in range(size):
-                    for j in range(16):
-                        if own:
-                            own_y_re[row + e, lane] += m_re[e, j]
-                            own_y_im[row + e, lane] += m_im[e, j]
-                        else:
-                            sy[0, row + e, lane] += m_re[e, j]
-                            sy[1, row + e, lane] += m_im[e, j]
-        for x_re, x_im in ((re, im), (c_re, c_im)):
-            if op[KIND] == ONE:
-                if own:
-                    apply_one(x_re, x_im, op, sample < 0, lane, own_re, own_im)
-                else:
-                    apply_one(x_re, x_im, op, False, lane, s_re, s_im)
-            elif own:
-                apply_two(x_re, x_im, op, sample < 0, lane, own_re, own_im)
-            else:
-                apply_two(x_re, x_im, op, False, lane, s_re, s_im)
+                    if own:
+                        own_y_re[row + e, sample] += sums[e]
+                        own_y_im[row + e, sample] += sums[size + e]
+                    else:
+                        sy[0, row + e, op[LANE]] += sums[e]
+                        sy[1, row + e, op[LANE]] += sums[size + e]
+        apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, u)
+        apply(c_re, c_im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, u)
 
 
 @njit(**_OPTIONS)
@@ -556,8 +545,8 @@ def own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_i
 
 @njit(**_OPTIONS)
 def forward_units(  # type: ignore[no-untyped-def]
-    first, last, re, im, start, start_rows, ops, s_re, s_im, by_samples, groups, pairs, table,
-    cos, sin, strings, lane_signs, coefficients, places, y,
+    first, last, re, im, start, start_rows, ops, s_re, s_im, s_quads, by_samples, groups, pairs,
+    table, cos, sin, strings, lane_signs, coefficients, places, y,
 ):  # fmt: skip
     """Initial states, `forward` and the outputs of units ``first <= u < last``.
 
@@ -587,7 +576,7 @@ def forward_units(  # type: ignore[no-untyped-def]
             built = tile
         x_re, x_im = re[u], im[u]
         initial(u, x_re, x_im, start, start_rows, by_samples)
-        forward(x_re, x_im, ops, s_re, s_im, u_re, u_im, -1 if by_samples else u % 16)
+        forward(x_re, x_im, ops, s_re, s_im, s_quads, u_re, u_im, -1 if by_samples else u % 16)
         samples = min(16, y.shape[0] - 16 * u) if by_samples else 1
         base = 16 * u if by_samples else u
         if len(places):
@@ -630,7 +619,7 @@ def initial(u, re, im, start, start_rows, by_samples):  # type: ignore[no-untype
 
 @njit(**_OPTIONS)
 def backward_units(  # type: ignore[no-untyped-def]
-    first, last, re, im, start_rows, ops, s_re, s_im, by_samples, groups, pairs, table,
+    first, last, re, im, start_rows, ops, s_re, s_im, s_quads, by_samples, groups, pairs, table,
     generator, trained, cos, sin, strings, lane_signs, coefficients, places, g,
     own_y_re, own_y_im, slopes, sy, g_start,
 ):  # fmt: skip
@@ -689,7 +678,9 @@ def backward_units(  # type: ignore[no-untyped-def]
             costate(x_re, x_im, strings, h, c_re, c_im)
         y_re, y_im = own_y_re[tile], own_y_im[tile]
         sample = -1 if by_samples else u % 16
-        backward(x_re, x_im, c_re, c_im, ops, s_re, s_im, d_re, d_im, sample, sy[u], y_re, y_im)
+        backward(
+            x_re, x_im, c_re, c_im, ops, s_re, s_im, s_quads, d_re, d_im, sample, sy[u], y_re, y_im
+        )
         for k in range(g_start.shape[1]):
             i = start_rows[k]
             for lane in range(samples):

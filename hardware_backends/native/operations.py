@@ -12,11 +12,12 @@ Two routes:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nisqkit.hardware_backends.native.kernels import CX, CZ, LANES_OUT, ONE, TWO
+from nisqkit.hardware_backends.native.kernels import CX, CZ, KIND, LANES_OUT, ONE, TWO
 from nisqkit.hardware_backends.native.schedule import Block, Schedule
 
 ROUTES = ("samples", "amplitudes")
@@ -46,6 +47,12 @@ class Operations:
     rows: int
     table: NDArray[np.int64]
     masks: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def work(self) -> float:
+        """Of one unit's forward pass, in rows times one-qubit matrices."""
+        weights = np.array([1.0, 2.5, 0.3, 0.2, 1.0])
+        return self.rows * float(weights[self.table[:, KIND]].sum())
 
 
 def on_samples(plan: Schedule) -> Operations:

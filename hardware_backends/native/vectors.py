@@ -72,6 +72,16 @@ class _Vectors:
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b)
 
+    def sum(self, a: Any) -> Any:
+        """Over the lanes, always in the same order."""
+        width = LANES
+        while width > 1:
+            width //= 2
+            kind = ir.VectorType(ir.IntType(32), width)
+            masks = [ir.Constant(kind, list(range(at, at + width))) for at in (0, width)]
+            a = self.add(*(self.builder.shuffle_vector(a, a, mask) for mask in masks))
+        return self.builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
+
     def dot(self, us: Sequence[tuple[Any, Any]], xs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Complex ``sum_k u_k x_k``, as two chains of multiply-adds."""
         (ur, ui), (xr, xi) = us[0], xs[0]
@@ -162,11 +172,22 @@ def pair_lanes(tc, re, im, i, j, u_re, u_im, first):  # type: ignore[no-untyped-
 
 
 @intrinsic
-def quad(tc, re, im, i, j, k, m, u):  # type: ignore[no-untyped-def]
-    """Four rows times a 4x4 matrix, the same for all lanes: 16 real and 16 imaginary parts."""
-    return _intrinsic(
-        lambda v, a, t: _apply(v, _pointers(v, a, t, (2, 3, 4, 5)), _splats(v, a[6], 16))
-    )(tc, re, im, i, j, k, m, u)  # fmt: skip
+def quad(tc, re, im, i, j, k, m, u, at):  # type: ignore[no-untyped-def]
+    """Four rows times a 4x4 matrix, the same for all lanes.
+
+    Row ``at`` of ``u`` is the 16 real parts and then the 16 imaginary parts. They are read again
+    for each call: the registers would not hold them beside the rows.
+    """
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        data = v.context.make_array(t[6])(v.context, v.builder, a[6]).data
+        first = v.builder.mul(a[7], ir.Constant(a[7].type, 32))
+        places = [v.builder.add(first, ir.Constant(first.type, e)) for e in range(32)]
+        numbers = [v.splat(v.builder.load(v.builder.gep(data, [e]))) for e in places]
+        matrix = list(zip(numbers[:16], numbers[16:], strict=True))
+        _apply(v, _pointers(v, a, t, (2, 3, 4, 5)), matrix)
+
+    return _intrinsic(write)(tc, re, im, i, j, k, m, u, at)
 
 
 @intrinsic
@@ -179,35 +200,136 @@ def quad_lanes(tc, re, im, i, j, k, m, u_re, u_im, first):  # type: ignore[no-un
     )(tc, re, im, i, j, k, m, u_re, u_im, first)  # fmt: skip
 
 
-def _overlap(v: _Vectors, a: Any, t: Any, count: int) -> None:
-    """Arguments: x_re, x_im, y_re, y_im, the rows, then m_re, m_im and its first row."""
-    rows = range(4, 4 + count)
-    xs = [(v.load(p), v.load(q)) for p, q in _pointers(v, a, t, rows)]
-    ys = [(v.load(p), v.load(q)) for p, q in _pointers(v, a, t, rows, at=2)]
-    at = 4 + count
-    for r, (xr, xi) in enumerate(xs):
-        for c, (yr, yi) in enumerate(ys):
-            first = a[at + 2]
-            index = v.builder.add(first, ir.Constant(first.type, r * count + c))
-            re, im = v.row(t[at], a[at], index), v.row(t[at + 1], a[at + 1], index)
-            v.store(v.fma(xr, yr, v.fma(xi, yi, v.load(re))), re)
-            v.store(v.fma(xr, yi, v.fma(v.neg(xi), yr, v.load(im))), im)
+def _overlaps(v: _Vectors, a: Any, t: Any, size: int, per_lane: bool) -> None:
+    """Arguments: x_re, x_im, y_re, y_im; groups; bits; masks v, w of each qubit; then the result.
+
+    The sums stay in registers over all groups, for two rows of the matrix at a time. They are added
+    to m_re, m_im from a row on (``per_lane``), or their sums over the lanes fill an array.
+    """
+    b = v.builder
+    qubits = size // 2
+    count, bits, masks = a[4], a[5 : 5 + qubits], a[5 + qubits : 5 + 3 * qubits]
+    at = 5 + 3 * qubits
+    zero = ir.Constant(v.vector, None)
+    for rows in ((0, 1), (2, 3))[:qubits]:
+        sums = {
+            (r, c, part): cgutils.alloca_once_value(b, zero)  # type: ignore[no-untyped-call]
+            for r in rows
+            for c in range(size)
+            for part in (0, 1)
+        }
+        with cgutils.for_range(b, count) as loop:
+            index = [_first_row(b, loop.index, bits, masks)]
+            for mask in masks[::2]:
+                index += [b.xor(i, mask) for i in index]
+            xs = {r: [v.load(v.row(t[k], a[k], index[r])) for k in (0, 1)] for r in rows}
+            for c in range(size):
+                yr, yi = (v.load(v.row(t[k], a[k], index[c])) for k in (2, 3))
+                for r, (xr, xi) in xs.items():
+                    re, im = sums[r, c, 0], sums[r, c, 1]
+                    b.store(v.fma(xr, yr, v.fma(xi, yi, b.load(re))), re)
+                    b.store(v.fma(xr, yi, v.fma(v.neg(xi), yr, b.load(im))), im)
+        for (r, c, part), total in sums.items():
+            entry = r * size + c
+            if per_lane:
+                row = b.add(a[at + 2], ir.Constant(a[at + 2].type, entry))
+                target = v.row(t[at + part], a[at + part], row)
+                v.store(v.add(v.load(target), b.load(total)), target)
+            else:
+                data = v.context.make_array(t[at])(v.context, b, a[at]).data
+                place = ir.Constant(a[4].type, entry + part * size * size)
+                b.store(v.sum(b.load(total)), b.gep(data, [place]))
+
+
+def _first_row(b: Any, group: Any, bits: Sequence[Any], masks: Sequence[Any]) -> Any:
+    """The row of a group on which its qubits are zero; ``bits`` in ascending order."""
+    one = ir.Constant(group.type, 1)
+    start = group
+    for bit in bits:
+        low = b.sub(b.shl(one, bit), one)
+        start = b.or_(b.shl(b.and_(start, b.not_(low)), one), b.and_(start, low))
+    row = start
+    for v, w in zip(masks[::2], masks[1::2], strict=True):
+        parity = b.and_(b.ctpop(b.and_(start, w)), one)
+        row = b.xor(row, b.mul(v, parity))
+    return row
 
 
 @intrinsic
-def pair_overlap(tc, x_re, x_im, y_re, y_im, i, j, m_re, m_im, first):  # type: ignore[no-untyped-def]
-    """``m[first + 2 r + c] += conj(x_r) y_c`` for rows ``i, j``."""
-    return _intrinsic(lambda v, a, t: _overlap(v, a, t, 2))(
-        tc, x_re, x_im, y_re, y_im, i, j, m_re, m_im, first
+def pair_overlaps(tc, x_re, x_im, y_re, y_im, groups, p, v, w, m_re, m_im, first):  # type: ignore[no-untyped-def]
+    """``m[first + 2 r + c] += sum conj(x_r) y_c`` over all pairs of rows."""
+    return _intrinsic(lambda u, a, t: _overlaps(u, a, t, 2, True))(
+        tc, x_re, x_im, y_re, y_im, groups, p, v, w, m_re, m_im, first
     )
 
 
 @intrinsic
-def quad_overlap(tc, x_re, x_im, y_re, y_im, i, j, k, m, m_re, m_im, first):  # type: ignore[no-untyped-def]
-    """``m[first + 4 r + c] += conj(x_r) y_c`` for four rows."""
-    return _intrinsic(lambda v, a, t: _overlap(v, a, t, 4))(
-        tc, x_re, x_im, y_re, y_im, i, j, k, m, m_re, m_im, first
+def pair_overlap_sums(tc, x_re, x_im, y_re, y_im, groups, p, v, w, out):  # type: ignore[no-untyped-def]
+    """The same, summed over the lanes: ``out`` is 4 real and 4 imaginary parts."""
+    return _intrinsic(lambda u, a, t: _overlaps(u, a, t, 2, False))(
+        tc, x_re, x_im, y_re, y_im, groups, p, v, w, out
     )
+
+
+@intrinsic
+def quad_overlaps(tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, m_re, m_im, first):  # type: ignore[no-untyped-def]
+    """``m[first + 4 r + c] += sum conj(x_r) y_c`` over all groups of four rows.
+
+    ``low < high`` are the bits of `kernels.P1` and `kernels.P2`.
+    """
+    return _intrinsic(lambda u, a, t: _overlaps(u, a, t, 4, True))(
+        tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, m_re, m_im, first
+    )
+
+
+@intrinsic
+def quad_overlap_sums(tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, out):  # type: ignore[no-untyped-def]
+    """The same, summed over the lanes: ``out`` is 16 real and 16 imaginary parts."""
+    return _intrinsic(lambda u, a, t: _overlaps(u, a, t, 4, False))(
+        tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, out
+    )
+
+
+def _mix(transpose: bool, conjugate: bool) -> Any:
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        entries = _lane_entries(v, a, t, 4, ir.Constant(a[2].type, 0), 4)
+        if transpose:
+            entries[1], entries[2] = entries[2], entries[1]
+        if conjugate:
+            entries = [(re, v.neg(im)) for re, im in entries]
+        _apply(v, _pointers(v, a, t, (2, 3)), entries)
+
+    return _intrinsic(write)
+
+
+@intrinsic
+def mix(tc, re, im, i, j, f_re, f_im):  # type: ignore[no-untyped-def]
+    """Rows ``(i, j)`` times the 2x2 matrix per lane in the first four rows of ``f``."""
+    return _mix(False, False)(tc, re, im, i, j, f_re, f_im)
+
+
+@intrinsic
+def mix_transposed(tc, re, im, i, j, f_re, f_im):  # type: ignore[no-untyped-def]
+    """`mix` with the transpose of the matrix."""
+    return _mix(True, False)(tc, re, im, i, j, f_re, f_im)
+
+
+@intrinsic
+def mix_adjoint(tc, re, im, i, j, f_re, f_im):  # type: ignore[no-untyped-def]
+    """`mix` with the conjugate transpose of the matrix."""
+    return _mix(True, True)(tc, re, im, i, j, f_re, f_im)
+
+
+@intrinsic
+def wave(tc, z, k, c0, c1, c2, cos, sin, f):  # type: ignore[no-untyped-def]
+    """``z[k] = c0 + c1 cos[f] + c2 sin[f]``, lane by lane."""
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        c0, c1, c2 = (v.splat(a[n], t[n]) for n in (2, 3, 4))
+        cos, sin = v.load(v.row(t[5], a[5], a[7])), v.load(v.row(t[6], a[6], a[7]))
+        v.store(v.fma(c1, cos, v.fma(c2, sin, c0)), v.row(t[0], a[0], a[1]))
+
+    return _intrinsic(write)(tc, z, k, c0, c1, c2, cos, sin, f)
 
 
 def _multiply_add(v: _Vectors, a: Any, t: Any, conjugate: bool) -> None:
