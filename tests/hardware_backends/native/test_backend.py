@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import tracemalloc
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,16 +36,28 @@ from nisqkit.hardware_backends.native import NativeBackend
 from nisqkit.hardware_backends.native import backend as module
 from nisqkit.hardware_backends.reference import ReferenceBackend
 
+WIDE = 9
+"""The fewest qubits that the amplitudes route runs."""
+
+BOTH_ROUTES = pytest.mark.parametrize("route", ["samples", "amplitudes"])
+BOTH_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(*shape, generator=generator, dtype=torch.float64) * 4 - 2
 
 
-def task(program: Program, observables: Observables, batch: int, seed: int = 0) -> Task:
-    """A task at random float64 inputs and weights that ask for gradients."""
-    x = numbers(batch, len(program.inputs), seed=seed).requires_grad_()
-    w = numbers(len(program.weights), seed=seed + 1).requires_grad_()
+def task(
+    program: Program,
+    observables: Observables,
+    batch: int,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Task:
+    """A task at random inputs and weights that ask for gradients."""
+    x = numbers(batch, len(program.inputs), seed=seed).to(dtype).requires_grad_()
+    w = numbers(len(program.weights), seed=seed + 1).to(dtype).requires_grad_()
     return Task(program, x, w, observables)
 
 
@@ -57,11 +72,25 @@ def results(given: Task, backend: NativeBackend | ReferenceBackend) -> list[Tens
     return [values.detach(), *grads]
 
 
-def assert_like_reference(given: Task, tolerance: float = 1e-12) -> None:
-    found, right = results(given, NativeBackend()), results(given, ReferenceBackend())
+def in_double(given: Task) -> Task:
+    """The same numbers in float64, which ask for the same gradients."""
+    x, w = (
+        t.detach().double().requires_grad_(t.requires_grad) for t in (given.inputs, given.weights)
+    )
+    return replace(given, inputs=x, weights=w)
+
+
+def assert_like_reference(
+    given: Task, tolerance: float = 1e-12, backend: NativeBackend | None = None
+) -> None:
+    """Values and gradients against the reference in float64; float32 may lose two digits."""
+    dtype = given.inputs.dtype
+    tolerance = tolerance if dtype == torch.float64 else 2e-5
+    found = results(given, backend or NativeBackend())
+    right = results(in_double(given), ReferenceBackend())
     for one, other in zip(found, right, strict=True):
-        assert one.dtype == other.dtype
-        torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+        assert one.dtype == dtype
+        torch.testing.assert_close(one.double(), other, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -106,10 +135,127 @@ def test_every_batch_size(batch: int) -> None:
     assert_like_reference(task(program, Observables.parse("probs", 3), batch), 1e-11)
 
 
+@BOTH_ROUTES
+@BOTH_DTYPES
+@pytest.mark.parametrize("inputs", [None, "x", "w"])
+def test_both_routes_run_every_gate(inputs: str | None, dtype: torch.dtype, route: str) -> None:
+    program = lower(random_circuit(WIDE + 1, 150, seed=3), inputs)
+    given = task(program, random_observables(WIDE + 1, 3), batch=3, dtype=dtype)
+    assert_like_reference(given, 1e-11, NativeBackend(route=route))
+
+
+@BOTH_ROUTES
+@BOTH_DTYPES
+@pytest.mark.parametrize("num_qubits", [9, 11, 12])
+def test_both_routes_at_any_width(num_qubits: int, dtype: torch.dtype, route: str) -> None:
+    program = lower(random_circuit(num_qubits, 60, seed=8), "x")
+    given = task(program, random_observables(num_qubits, 3), batch=2, dtype=dtype)
+    assert_like_reference(given, 1e-11, NativeBackend(route=route))
+
+
+@BOTH_ROUTES
+@BOTH_DTYPES
+@pytest.mark.parametrize("batch", [0, 1, 3, 16, 17])
+@pytest.mark.parametrize("probs", [False, True])
+def test_both_routes_take_every_batch_size(
+    probs: bool, batch: int, dtype: torch.dtype, route: str
+) -> None:
+    program = lower(random_circuit(WIDE, 40, seed=5), "x")
+    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 2)
+    given = task(program, outputs, batch, dtype=dtype)
+    assert_like_reference(given, 1e-11, NativeBackend(route=route))
+
+
+@BOTH_ROUTES
+@pytest.mark.parametrize("layout", [list(range(WIDE)), [8, 3, 5, 0, 7, 1, 2, 6, 4]])
+def test_probabilities_are_in_the_order_of_the_basis_states(layout: list[int], route: str) -> None:
+    """Wherever CX, SWAP and exchanges have left the qubits; by Qiskit."""
+    circuit = QuantumCircuit(WIDE)
+    for k, q in enumerate(layout):
+        circuit.ry(0.3 + 0.25 * k, q)
+        circuit.cx(q, (q + 3) % WIDE)
+        circuit.swap(q, (q + 1) % WIDE)
+        circuit.rx(0.9 - 0.2 * k, (q + 1) % WIDE)
+    given = task(lower(circuit), Observables.parse("probs", WIDE), batch=2)
+    found = NativeBackend(route=route).run([given])[0].values.detach()
+    assert_allclose(found, [Statevector(circuit).probabilities()] * 2, atol=1e-13)
+
+
+@BOTH_ROUTES
+@BOTH_DTYPES
+def test_strings_with_ys_on_lanes_and_rows(dtype: torch.dtype, route: str) -> None:
+    """Values by Qiskit, gradients by the reference; qubits 0 to 3 begin on the lanes."""
+    strings = ["Y" * WIDE, "IIIIIIIIY", "YIIIIIIII", "XYZIIIYYX", "IIYYYIIYZ", "ZIZIIZYXI"]
+    circuit = u3_cu3(WIDE, blocks=1)
+    program = lower(circuit)
+    given = task(program, Observables.parse(strings, WIDE), batch=1, dtype=dtype)
+    values = dict(zip(program.weights, given.weights.tolist(), strict=True))
+    state = Statevector(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
+    expected = [state.expectation_value(Pauli(s)).real for s in strings]
+    backend = NativeBackend(route=route)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    assert_allclose(backend.run([given])[0].values.detach()[0], expected, atol=tolerance)
+    assert_like_reference(given, 1e-11, backend)
+
+
+@BOTH_ROUTES
+def test_adjoint_of_both_routes_is_the_finite_difference(route: str) -> None:
+    given = random_task(WIDE, seed=4, batch=2, num_gates=15)
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        task = replace(given, inputs=x, weights=w)
+        return NativeBackend(route=route).run([task])[0].values
+
+    assert torch.autograd.gradcheck(values, (given.inputs, given.weights))
+
+
+@BOTH_ROUTES
+@BOTH_DTYPES
+@pytest.mark.parametrize("probs", [False, True])
+def test_threads_do_not_change_a_bit_of_either_route(
+    probs: bool, dtype: torch.dtype, route: str
+) -> None:
+    """Two tiles, the second of them not full, or 20 samples."""
+    program = lower(random_circuit(WIDE, 40, seed=1), "x")
+    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 9)
+    given = task(program, outputs, batch=20, dtype=dtype)
+    alone = results(given, NativeBackend(threads=1, route=route))
+    for threads in (2, 3):
+        again = results(given, NativeBackend(threads=threads, route=route))
+        assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
+HASHES = """
+import hashlib, torch
+from nisqkit.hardware_backends.conformance import random_task
+from nisqkit.hardware_backends.native import NativeBackend
+
+for route in ("samples", "amplitudes"):
+    task = random_task(9, seed=1, batch=3, num_gates=40, dtype=torch.float32)
+    values = NativeBackend(threads=1, route=route).run([task])[0].values
+    grads = torch.autograd.grad(values.square().sum(), [task.inputs, task.weights])
+    print(*(hashlib.sha256(t.detach().numpy().tobytes()).hexdigest() for t in (values, *grads)))
+"""
+
+
+def test_a_cold_cache_gives_the_same_bits(tmp_path: Path) -> None:
+    """Slow (about 25 s), since everything is compiled anew in float32; then read from the cache.
+
+    What is compiled together and what is linked from the cache may be inlined differently.
+    """
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", HASHES]
+    outputs = [subprocess.check_output(command, env=environment, timeout=300) for _ in range(2)]
+    assert any(tmp_path.rglob("*.nbc"))
+    assert outputs[0] == outputs[1] and len(outputs[0].split()) == 6
+
+
+@BOTH_ROUTES
 @pytest.mark.parametrize("shots", [None, 10])
-def test_an_empty_batch_is_no_special_case(shots: int | None) -> None:
-    program = lower(u3_cu3(3, 1))
-    result = NativeBackend().run([replace(task(program, random_observables(3, 2), 0), shots=shots)])
+def test_an_empty_batch_is_no_special_case(shots: int | None, route: str) -> None:
+    program = lower(u3_cu3(WIDE, 1))
+    given = replace(task(program, random_observables(WIDE, 2), 0), shots=shots)
+    result = NativeBackend(route=route).run([given])
     assert result[0].values.shape == (0, 4)
     assert (result[0].std is None) == (shots is None)
 
@@ -128,11 +274,15 @@ def test_threads_do_not_change_a_bit(dtype: torch.dtype, observables: Observable
         assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
 
 
-def test_no_gates() -> None:
-    observables = Observables.parse(["ZZ", "XI"], 2)
-    empty = Task(lower(QuantumCircuit(2)), torch.zeros(3, 0), torch.zeros(0), observables)
-    assert NativeBackend().run([empty])[0].values.tolist() == [[1, 0]] * 3
-    assert_like_reference(empty)
+@BOTH_ROUTES
+@pytest.mark.parametrize("num_qubits", [2, WIDE])
+def test_no_gates(num_qubits: int, route: str) -> None:
+    observables = Observables.parse(["Z" * num_qubits, "X" + "I" * (num_qubits - 1)], num_qubits)
+    program = lower(QuantumCircuit(num_qubits))
+    empty = Task(program, torch.zeros(3, 0), torch.zeros(0), observables)
+    backend = NativeBackend(route=route)
+    assert backend.run([empty])[0].values.tolist() == [[1, 0]] * 3
+    assert_like_reference(empty, backend=backend)
 
 
 def test_no_weights_no_inputs_or_neither() -> None:
@@ -179,13 +329,14 @@ def test_gradients_of_probabilities() -> None:
     assert_allclose(slope, torch.zeros_like(slope), atol=1e-14)  # they always sum to one
 
 
-def with_amplitudes(of: str) -> Program:
-    """Three amplitudes on qubits 2 and 0 of three, given by inputs or by weights."""
-    circuit, a, b = QuantumCircuit(3), ParameterVector("a", 3), ParameterVector("b", 4)
-    circuit.append(AmplitudeInput([a[0], a[1] - 0.5, a[0] * a[2]]), [2, 0])
+def with_amplitudes(of: str, num_qubits: int = 3) -> Program:
+    """Three amplitudes on the last and the first qubit, given by inputs or by weights."""
+    circuit, a, b = QuantumCircuit(num_qubits), ParameterVector("a", 3), ParameterVector("b", 4)
+    last = num_qubits - 1
+    circuit.append(AmplitudeInput([a[0], a[1] - 0.5, a[0] * a[2]]), [last, 0])
     circuit.ry(b[0], 1)
-    circuit.crx(b[1] + a[1], 1, 2)
-    circuit.cx(2, 0)
+    circuit.crx(b[1] + a[1], 1, last)
+    circuit.cx(last, 0)
     circuit.rxx(b[2] * b[3], 0, 1)
     return lower(circuit, of)
 
@@ -201,6 +352,20 @@ def test_amplitudes_as_inputs_and_as_weights(inputs: str, observables: Observabl
         return NativeBackend().run([replace(few, inputs=x, weights=w)])[0].values
 
     assert torch.autograd.gradcheck(values, (few.inputs, few.weights))
+
+
+@BOTH_ROUTES
+@BOTH_DTYPES
+@pytest.mark.parametrize("inputs", ["a", "b"])
+@pytest.mark.parametrize("probs", [False, True])
+def test_both_routes_take_amplitudes(
+    probs: bool, inputs: str, dtype: torch.dtype, route: str
+) -> None:
+    """On a qubit of the lanes and one of the rows."""
+    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 4)
+    program = with_amplitudes(inputs, WIDE)
+    given = task(program, outputs, batch=17, dtype=dtype)
+    assert_like_reference(given, backend=NativeBackend(route=route))
 
 
 @pytest.mark.parametrize(
@@ -232,9 +397,10 @@ def test_second_derivatives(program: Program, probs: bool) -> None:
         torch.testing.assert_close(one, other.detach())
 
 
-def test_backward_can_be_repeated() -> None:
-    given = random_task(3, seed=3)
-    total = NativeBackend().run([given])[0].values.sum()
+@BOTH_ROUTES
+def test_backward_can_be_repeated(route: str) -> None:
+    given = random_task(WIDE, seed=3)
+    total = NativeBackend(route=route).run([given])[0].values.sum()
     first = torch.autograd.grad(total, given.weights, retain_graph=True)[0]
     assert torch.equal(first, torch.autograd.grad(total, given.weights)[0])
 
@@ -253,11 +419,13 @@ def test_float32_does_not_drift(num_qubits: int) -> None:
     torch.testing.assert_close(found[2].double(), exact[2], atol=1e-5, rtol=0)
 
 
-def test_shots_have_the_exact_mean() -> None:
-    given = random_task(3, seed=5, batch=20)
+@pytest.mark.parametrize(("num_qubits", "route"), [(3, None), (9, "samples"), (9, "amplitudes")])
+def test_shots_have_the_exact_mean(num_qubits: int, route: str | None) -> None:
+    given = random_task(num_qubits, seed=5, batch=20)
+    backend = NativeBackend(route=route)
     with torch.no_grad():
-        exact = NativeBackend().run([given])[0].values
-        sampled = NativeBackend().run([replace(given, shots=5000, seed=(1, 0, 0))])[0]
+        exact = backend.run([given])[0].values
+        sampled = backend.run([replace(given, shots=5000, seed=(1, 0, 0))])[0]
     assert sampled.std is not None
     score = (sampled.values - exact) / sampled.std
     assert float(score.abs().max()) < 5
@@ -275,14 +443,15 @@ def test_too_many_qubits_are_refused_before_anything_is_allocated() -> None:
     assert peak < 2**20
 
 
+@BOTH_ROUTES
 @pytest.mark.parametrize("batch", [1, 40])
 @pytest.mark.parametrize("probs", [None, "probs"])
 def test_the_memory_that_is_checked_is_the_memory_that_is_used(
-    batch: int, probs: str | None, monkeypatch: pytest.MonkeyPatch
+    batch: int, probs: str | None, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = lower(hardware_efficient(14, 1))
     given = task(program, Observables.parse(probs, 14), batch)
-    backend = NativeBackend(threads=2)
+    backend = NativeBackend(threads=2, route=route)
     promises: list[int] = []
     monkeypatch.setattr(module, "check_memory", lambda _, needed: promises.append(needed))
     tracemalloc.start()
@@ -329,6 +498,8 @@ def test_default_threads_on_systems_without_affinity(monkeypatch: pytest.MonkeyP
 def test_errors() -> None:
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         NativeBackend(threads=0)
+    with pytest.raises(ValueError, match="one of samples, amplitudes or None, got 'amplitude'"):
+        NativeBackend(route="amplitude")
     program, observables = lower(hardware_efficient(2, 1)), Observables.parse(None, 2)
     meta = Task(program, torch.zeros(1, 0, device="meta"), torch.zeros(4), observables)
     message = (
@@ -341,14 +512,16 @@ def test_errors() -> None:
         NativeBackend().run([half])
 
 
-def test_numbers_in_a_tile_do_not_touch_each_other() -> None:
+@pytest.mark.parametrize(("num_qubits", "route"), [(3, None), (9, "samples"), (9, "amplitudes")])
+def test_samples_do_not_touch_each_other(num_qubits: int, route: str | None) -> None:
     """A sample that is not a number leaves its neighbours alone."""
-    program = lower(random_circuit(3, 20, seed=5), "x")
-    given = task(program, random_observables(3, 2), batch=5)
+    backend = NativeBackend(route=route)
+    program = lower(random_circuit(num_qubits, 20, seed=5), "x")
+    given = task(program, random_observables(num_qubits, 2), batch=5)
     x = given.inputs.detach().clone()
-    expected = NativeBackend().run([replace(given, inputs=x)])[0].values
+    expected = backend.run([replace(given, inputs=x)])[0].values
     x[2] = np.nan
-    found = NativeBackend().run([replace(given, inputs=x)])[0].values
+    found = backend.run([replace(given, inputs=x)])[0].values
     others = [0, 1, 3, 4]
     assert bool(found[2].isnan().all())
     torch.testing.assert_close(found[others], expected[others])
