@@ -17,7 +17,7 @@ from nisqkit.circuits import lower
 from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.lower import gate_class
 from nisqkit.hardware_backends.native import kernels
-from nisqkit.hardware_backends.native.kernels import CX, CZ, LANES_OUT, ONE, TWO
+from nisqkit.hardware_backends.native.kernels import CX, CZ, LANES_OUT, ONE, OWN, SHARED, TWO
 from nisqkit.hardware_backends.native.schedule import Block, Groups, schedule
 
 Array = NDArray[Any]
@@ -68,7 +68,9 @@ def frame(seed: int | None, num_qubits: int = NUM_QUBITS) -> tuple[Masks, list[i
     return [(states.index(1 << q), w[q]) for q in range(num_qubits)], states
 
 
-def operation(kind: int, masks: Masks, row: int = 0, lane: int = 0, seed: int = 0) -> Array:
+def operation(
+    kind: int, masks: Masks, source: int = SHARED, row: int = 0, lane: int = 0, seed: int = 0
+) -> Array:
     """A row of the table of operations, with any bits that single out one row of each set."""
     (v1, w1), (v2, w2) = (*masks, (0, 0))[:2]
     bits = range(NUM_QUBITS)
@@ -80,7 +82,7 @@ def operation(kind: int, masks: Masks, row: int = 0, lane: int = 0, seed: int = 
             if ((v1 >> p) & (v2 >> q) & 1) != ((v1 >> q) & (v2 >> p) & 1)
         ]
     p1, p2 = fit[np.random.default_rng(seed).integers(len(fit))]
-    return np.array([kind, v1, w1, v2, w2, p1, p2, 0, row, lane, 1], dtype=np.int64)
+    return np.array([kind, v1, w1, v2, w2, p1, p2, source, row, lane, 1], dtype=np.int64)
 
 
 def in_frame(state: Complex, states: list[int]) -> Complex:
@@ -94,26 +96,27 @@ def in_frame(state: Complex, states: list[int]) -> Complex:
 @pytest.mark.parametrize("seed", FRAMES)
 @pytest.mark.parametrize("size", [1, 2])
 def test_matrices_on_rows(size: int, seed: int | None, dtype: Any) -> None:
-    """On every qubit or pair of them; one matrix for all lanes, and one per lane."""
+    """Shared, each lane its own, and one sample's own, on every qubit or pair of them."""
     masks, states = frame(seed)
-    apply = kernels.apply_one if size == 1 else kernels.apply_two
+    kind, row = ONE if size == 1 else TWO, 16
     unitaries = np.array([random_unitary(2**size, seed=k).data for k in range(16)])
-    row = 16
     u = np.zeros((48, 16), complex)
     u[row : row + 4**size] = unitaries.reshape(16, -1).T
-    u_re, u_im = split(u, dtype)
+    right, wrong = split(u, dtype), split(np.full_like(u, np.nan), dtype)
     start = random_complex(2**NUM_QUBITS, 16)
     tolerance = 1e-13 if dtype == np.float64 else 1e-5
     for qubits in permutations(range(NUM_QUBITS), size):
-        op = operation(ONE if size == 1 else TWO, [masks[q] for q in qubits], row)
         wide = [embedded(matrix, qubits) for matrix in unitaries]
-        for per_lane, lane in ((True, -1), (False, 0), (False, 11)):
+        for source, lane, sample in ((SHARED, 0, -1), (SHARED, 11, 3), (OWN, 0, -1), (OWN, 0, 7)):
+            op = operation(kind, [masks[q] for q in qubits], source, row, lane)
+            shared, own = (right, wrong) if source == SHARED else (wrong, right)
             re, im = split(start, dtype)
-            apply(re, im, op, per_lane, lane, u_re, u_im)
+            quads = kernels.quads(np.array([op, op]), *shared)
+            kernels.apply(re, im, 1, op, *shared, quads, *own, sample, np.empty((1, 32), dtype))
             found, before = in_frame(re + 1j * im, states), in_frame(start, states)
             for k in range(16):
-                expected = wide[k if per_lane else lane] @ before[:, k]
-                assert_allclose(found[:, k], expected, atol=tolerance)
+                which = lane if source == SHARED else k if sample < 0 else sample
+                assert_allclose(found[:, k], wide[which] @ before[:, k], atol=tolerance)
 
 
 @pytest.mark.parametrize("seed", FRAMES)
@@ -188,6 +191,10 @@ def test_overlaps_give_the_inner_product_with_any_matrix(size: int, seed: int | 
         assert_allclose(matrix.ravel() @ added[first : first + 4**size], expected, atol=1e-11)
         added[first : first + 4**size] = 0
         assert not added.any()
+        sums = np.full(32, np.nan)
+        kernels.overlap_sums(*split(x), *split(y), op, sums)
+        parts = sums[: 4**size] + 1j * sums[4**size : 2 * 4**size]
+        assert_allclose(matrix.ravel() @ parts, sum(expected), atol=1e-10)
 
 
 # Pauli strings

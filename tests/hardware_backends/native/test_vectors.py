@@ -29,7 +29,7 @@ def pair_lanes(re: Any, im: Any, rows: Any, u_re: Any, u_im: Any, first: int) ->
 
 @njit
 def quad(re: Any, im: Any, rows: Any, u: Any) -> None:
-    vectors.quad(re, im, rows[0], rows[1], rows[2], rows[3], u)
+    vectors.quad(re, im, rows[0], rows[1], rows[2], rows[3], u, 2)
 
 
 @njit
@@ -38,14 +38,49 @@ def quad_lanes(re: Any, im: Any, rows: Any, u_re: Any, u_im: Any, first: int) ->
 
 
 @njit
-def pair_overlap(x: Any, y: Any, rows: Any, m: Any, first: int) -> None:
-    vectors.pair_overlap(x[0], x[1], y[0], y[1], rows[0], rows[1], m[0], m[1], first)
+def pair_overlaps(x: Any, y: Any, count: int, bits: Any, masks: Any, m: Any, first: int) -> None:
+    v, w = masks
+    vectors.pair_overlaps(x[0], x[1], y[0], y[1], count, bits[0], v, w, m[0], m[1], first)
 
 
 @njit
-def quad_overlap(x: Any, y: Any, rows: Any, m: Any, first: int) -> None:
-    i, j, k, n = rows
-    vectors.quad_overlap(x[0], x[1], y[0], y[1], i, j, k, n, m[0], m[1], first)
+def pair_overlap_sums(x: Any, y: Any, count: int, bits: Any, masks: Any, out: Any) -> None:
+    v, w = masks
+    vectors.pair_overlap_sums(x[0], x[1], y[0], y[1], count, bits[0], v, w, out)
+
+
+@njit
+def quad_overlaps(x: Any, y: Any, count: int, bits: Any, masks: Any, m: Any, first: int) -> None:
+    v1, w1, v2, w2 = masks
+    p, q = bits
+    vectors.quad_overlaps(x[0], x[1], y[0], y[1], count, p, q, v1, w1, v2, w2, m[0], m[1], first)
+
+
+@njit
+def quad_overlap_sums(x: Any, y: Any, count: int, bits: Any, masks: Any, out: Any) -> None:
+    v1, w1, v2, w2 = masks
+    p, q = bits
+    vectors.quad_overlap_sums(x[0], x[1], y[0], y[1], count, p, q, v1, w1, v2, w2, out)
+
+
+@njit
+def mix(re: Any, im: Any, i: int, j: int, f: Any) -> None:
+    vectors.mix(re, im, i, j, f[0], f[1])
+
+
+@njit
+def mix_transposed(re: Any, im: Any, i: int, j: int, f: Any) -> None:
+    vectors.mix_transposed(re, im, i, j, f[0], f[1])
+
+
+@njit
+def mix_adjoint(re: Any, im: Any, i: int, j: int, f: Any) -> None:
+    vectors.mix_adjoint(re, im, i, j, f[0], f[1])
+
+
+@njit
+def wave(z: Any, k: int, c: Any, cos: Any, sin: Any, f: int) -> None:
+    vectors.wave(z, k, c[0], c[1], c[2], cos, sin, f)
 
 
 @njit
@@ -94,8 +129,9 @@ def joined(parts: tuple[Array, Array]) -> Complex:
     return parts[0].astype(np.float64) + 1j * parts[1].astype(np.float64)
 
 
-def assert_close(found: Array, expected: Array, dtype: Any) -> None:
-    assert_allclose(found, expected, rtol=0, atol=40 * float(np.finfo(dtype).eps))
+def assert_close(found: Array, expected: Array, dtype: Any, digits: int = 0) -> None:
+    """Within some roundings, or with a loss of ``digits``."""
+    assert_allclose(found, expected, rtol=0, atol=40 * 10**digits * float(np.finfo(dtype).eps))
 
 
 @BOTH
@@ -106,8 +142,13 @@ def test_matrices_that_all_lanes_share(rows: tuple[int, ...], dtype: Any) -> Non
     u = joined(random(dtype, seed=1))[:size, :size]
     expected = joined(state)
     expected[list(rows)] = u @ expected[list(rows)]
-    numbers = (*u.real.ravel().astype(dtype), *u.imag.ravel().astype(dtype))
-    (pair if size == 2 else quad)(*state, np.array(rows), numbers)
+    numbers = np.hstack([u.real.ravel(), u.imag.ravel()]).astype(dtype)
+    if size == 2:
+        pair(*state, np.array(rows), tuple(numbers))
+    else:
+        table = np.full((4, 32), np.nan, dtype)
+        table[2] = numbers
+        quad(*state, np.array(rows), table)
     assert_close(joined(state), expected, dtype)
 
 
@@ -124,16 +165,53 @@ def test_matrices_of_each_lane(rows: tuple[int, ...], dtype: Any) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("rows", [(1, 0), (3, 39), (4, 11, 25, 38), (39, 2, 17, 0)])
-def test_overlaps_are_added_to_what_is_there(rows: tuple[int, ...], dtype: Any) -> None:
-    size, first = len(rows), 9
-    x, y, m = (random(dtype, seed=s) for s in range(3))
+@pytest.mark.parametrize("qubits", [(0,), (4,), (0, 1), (3, 1), (2, 4)])
+def test_overlaps_of_all_rows(qubits: tuple[int, ...], dtype: Any) -> None:
+    """Per lane they are added to what is there; summed over the lanes they replace it."""
+    size, first = 2 ** len(qubits), 9
+    x, y, m = (random(dtype, seed=s, rows=32) for s in range(3))
+    zero = [i for i in range(32) if not any(i >> q & 1 for q in qubits)]
+    sets = [
+        [i + sum((r >> k & 1) << q for k, q in enumerate(qubits)) for i in zero]
+        for r in range(size)
+    ]
+    left, right = joined(x)[sets], joined(y)[sets]
+    products = np.einsum("ril,cil->rcl", left.conj(), right).reshape(size**2, 16)
     expected = joined(m)
-    left, right = joined(x)[list(rows)], joined(y)[list(rows)]
-    products = np.einsum("rl,cl->rcl", left.conj(), right).reshape(size**2, 16)
     expected[first : first + size**2] += products
-    (pair_overlap if size == 2 else quad_overlap)(x, y, np.array(rows), m, first)
+    out = np.full(32, np.nan, dtype)
+    bits, masks = np.sort(qubits), tuple(1 << q for q in qubits for _ in "vw")
+    overlaps, sums = (
+        (pair_overlaps, pair_overlap_sums) if size == 2 else (quad_overlaps, quad_overlap_sums)
+    )
+    overlaps(x, y, len(zero), bits, masks, m, first)
     assert_close(joined(m), expected, dtype)
+    sums(x, y, len(zero), bits, masks, out)
+    totals = products.sum(axis=1)
+    assert_close(out[: 2 * size**2], np.hstack([totals.real, totals.imag]), dtype, digits=1)
+
+
+@BOTH
+def test_factors_on_pairs_of_rows(dtype: Any) -> None:
+    kernels = {mix: "rcl,cl->rl", mix_transposed: "crl,cl->rl", mix_adjoint: "crl,cl->rl"}
+    for kernel, product in kernels.items():
+        state, f = random(dtype), random(dtype, seed=1)
+        matrices = joined(f)[:4].reshape(2, 2, 16)
+        if kernel is mix_adjoint:
+            matrices = matrices.conj()
+        expected = joined(state)
+        expected[[30, 2]] = np.einsum(product, matrices, expected[[30, 2]])
+        kernel(*state, 30, 2, f)
+        assert_close(joined(state), expected, dtype)
+
+
+@BOTH
+def test_waves(dtype: Any) -> None:
+    (z, cos), (sin, _) = random(dtype), random(dtype, seed=1)
+    expected = z.astype(np.float64)
+    expected[3] = 0.2 - 1.3 * cos[8].astype(np.float64) + 0.7 * sin[8].astype(np.float64)
+    wave(z, 3, (0.2, -1.3, 0.7), cos, sin, 8)
+    assert_close(z, expected, dtype)
 
 
 @BOTH
