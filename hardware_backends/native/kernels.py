@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from nisqkit.hardware_backends.native.vectors import (
+    copy,
     mix,
     mix_adjoint,
     mix_transposed,
@@ -36,6 +37,7 @@ from nisqkit.hardware_backends.native.vectors import (
     quad_overlaps,
     scaled_add,
     swap,
+    transpose,
     wave,
 )
 
@@ -306,16 +308,17 @@ def exchange(x, op, t):  # type: ignore[no-untyped-def]
         for b in low:
             i = one_base(i, b)
         for r in range(16):
-            row = i
-            for k in range(4):
-                row |= ((r >> k) & 1) << bits[k]
-            t[r] = x[row]
+            copy(t, r, x, i | spread4(r, bits))
+        transpose(t)
         for r in range(16):
-            row = i
-            for k in range(4):
-                row |= ((r >> k) & 1) << bits[k]
-            for lane in range(16):
-                x[row, lane] = t[lane, r]
+            copy(x, i | spread4(r, bits), t, r)
+
+
+@njit(**_OPTIONS)
+def spread4(r, bits):  # type: ignore[no-untyped-def]
+    """A number whose bit ``bits[k]`` is bit ``k`` of ``r``."""
+    a, b, c, d = bits
+    return (r & 1) << a | ((r >> 1) & 1) << b | ((r >> 2) & 1) << c | ((r >> 3) & 1) << d
 
 
 @njit(**_OPTIONS)
@@ -416,18 +419,22 @@ def backward(  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def expectations(re, im, strings, out):  # type: ignore[no-untyped-def]
-    """``out[s, lane] = <P_s>``, over the lane's amplitudes.
+    """``out[s, lane] = <P_s>``, over the lane's amplitudes; see `expectations_of_rows`."""
+    expectations_of_rows(0, re.shape[0], re, im, strings, out)
+
+
+@njit(**_OPTIONS)
+def expectations_of_rows(first, last, re, im, strings, out):  # type: ignore[no-untyped-def]
+    """The part of ``<P_s>`` that comes from the rows ``first <= j < last``.
 
     ``strings`` is (S, 4): row mask of the flips, row mask of the signs, lane mask of the flips,
-    number of Y modulo 4; those without flips first. Signs by lane are left to the caller.
+    number of Y modulo 4; those without flips come first. Signs by lane are left to the caller.
     """
     out[:] = 0
     p = np.empty((1, 16), re.dtype)
-    diagonal = 0
-    while diagonal < len(strings) and strings[diagonal, 0] == 0 and strings[diagonal, 2] == 0:
-        diagonal += 1
+    diagonal = count_diagonal(strings)
     if diagonal:
-        for j in range(re.shape[0]):
+        for j in range(first, last):
             p[:] = 0
             product_add(p, 0, 1.0, re, j, re, j)
             product_add(p, 0, 1.0, im, j, im, j)
@@ -436,7 +443,7 @@ def expectations(re, im, strings, out):  # type: ignore[no-untyped-def]
     for s in range(diagonal, len(strings)):
         x, z, lanes, ys = strings[s, 0], strings[s, 1], strings[s, 2], strings[s, 3]
         turn = 1.0 if ys == 0 or ys == 3 else -1.0
-        for j in range(re.shape[0]):
+        for j in range(first, last):
             i = j ^ x
             sign = turn * (1.0 - 2.0 * odd(j & z))
             if lanes:
@@ -455,33 +462,42 @@ def expectations(re, im, strings, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
-    """``c = sum_s h[s, lane] P_s psi``, with the signs by lane in ``h``.
+def count_diagonal(strings):  # type: ignore[no-untyped-def]
+    """How many strings at the beginning have no flips."""
+    count = 0
+    while count < len(strings) and strings[count, 0] == 0 and strings[count, 2] == 0:
+        count += 1
+    return count
 
-    ``strings`` is as in `expectations`.
-    """
-    c_re[:] = 0
-    c_im[:] = 0
+
+@njit(**_OPTIONS)
+def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
+    """``c = sum_s h[s, lane] P_s psi``, with the signs by lane in ``h``."""
+    costate_of_rows(0, re.shape[0], re, im, strings, h, c_re, c_im)
+
+
+@njit(**_OPTIONS)
+def costate_of_rows(first, last, re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
+    """The rows ``first <= i < last`` of `costate`; ``strings`` as in `expectations_of_rows`."""
     p = np.empty((1, 16), re.dtype)
-    diagonal = 0
-    while diagonal < len(strings) and strings[diagonal, 0] == 0 and strings[diagonal, 2] == 0:
-        diagonal += 1
-    if diagonal:
-        for j in range(re.shape[0]):
-            p[:] = 0
-            for s in range(diagonal):
-                scaled_add(p, 0, 1.0 - 2.0 * odd(j & strings[s, 1]), h, s)
-            product_add(c_re, j, 1.0, p, 0, re, j)
-            product_add(c_im, j, 1.0, p, 0, im, j)
+    diagonal = count_diagonal(strings)
+    for i in range(first, last):
+        p[:] = 0
+        for s in range(diagonal):
+            scaled_add(p, 0, 1.0 - 2.0 * odd(i & strings[s, 1]), h, s)
+        c_re[i] = 0
+        c_im[i] = 0
+        product_add(c_re, i, 1.0, p, 0, re, i)
+        product_add(c_im, i, 1.0, p, 0, im, i)
     for s in range(diagonal, len(strings)):
         x, z, lanes, ys = strings[s, 0], strings[s, 1], strings[s, 2], strings[s, 3]
         turn = 1.0 if ys == 0 or ys == 1 else -1.0
-        for j in range(re.shape[0]):
-            i = j ^ x
+        for i in range(first, last):
+            j = i ^ x
             sign = turn * (1.0 - 2.0 * odd(j & z))
             if lanes:
-                for lane in range(16):
-                    k = lane ^ lanes
+                for k in range(16):
+                    lane = k ^ lanes
                     if ys % 2 == 0:
                         c_re[i, k] += sign * h[s, lane] * re[j, lane]
                         c_im[i, k] += sign * h[s, lane] * im[j, lane]

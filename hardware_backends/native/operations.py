@@ -22,6 +22,8 @@ from nisqkit.hardware_backends.native.schedule import Block, Schedule
 
 ROUTES = ("samples", "amplitudes")
 LANE_QUBITS = 4
+CHUNK_BITS = 11
+"""Row bits worked on together in a wide circuit: state and co-state then fit in the L2 cache."""
 FEWEST_QUBITS = 9
 """For the amplitudes route: four qubits leave the rows while one is needed there."""
 
@@ -47,6 +49,7 @@ class Operations:
     rows: int
     table: NDArray[np.int64]
     masks: tuple[tuple[int, int], ...]
+    passes: tuple[tuple[tuple[int, ...], int], ...] = ()
 
     @cached_property
     def work(self) -> float:
@@ -71,55 +74,106 @@ def on_samples(plan: Schedule) -> Operations:
     return Operations("samples", 2**plan.num_qubits, _array(table), masks)
 
 
-def on_amplitudes(plan: Schedule) -> Operations:
-    """Lanes are the amplitudes of four qubits, at first of qubits 0 to 3."""
+def on_amplitudes(plan: Schedule, chunk_bits: int = CHUNK_BITS) -> Operations:
+    """Lanes are the amplitudes of four qubits, at first of qubits 0 to 3.
+
+    With more than ``chunk_bits + 2`` row bits, the circuit is cut into passes of ``chunk_bits``.
+    """
     n = plan.num_qubits
     assert n >= FEWEST_QUBITS
-    place = list(range(n))  # each qubit's bit of the amplitude's index; the lowest four are lanes
+    layout = _Layout(n)
     waiting = list(plan.blocks)
-    table: list[list[int]] = []
+    passes: list[tuple[tuple[int, ...], int]] = []
+    rows = n - LANE_QUBITS
+    wide = rows > chunk_bits + 2
     while waiting:
-        waiting = _run_what_is_on_rows(waiting, place, table)
-        if waiting:
-            _exchange(waiting, place, table)
-    masks = tuple((1 << p, 1 << p) for p in place)
-    return Operations("amplitudes", 2 ** (n - LANE_QUBITS), _array(table), masks)
+        if wide:
+            layout.choose_bits(waiting, chunk_bits)
+        progress = True
+        while progress:
+            before = len(waiting)
+            waiting = layout.run_what_is_on_rows(waiting)
+            progress = layout.exchange(waiting)
+            assert progress or len(waiting) < before or not waiting or wide
+        passes.append((tuple(layout.bits), len(layout.table)))
+    masks = tuple((1 << p, 1 << p) for p in layout.place)
+    table = _array(layout.table)
+    return Operations("amplitudes", 2**rows, table, masks, tuple(passes) if wide else ())
 
 
-def _run_what_is_on_rows(
-    waiting: list[Block], place: list[int], table: list[list[int]]
-) -> list[Block]:
-    """Emit the blocks whose qubits are on the rows and that no earlier block holds up.
+class _Layout:
+    """Which qubit is where, and the operations so far.
 
-    Returns the others.
+    Attributes:
+        place: For each qubit, its bit of the amplitude's index; the lowest four are the lanes.
+        bits: The row bits that are worked on, ascending; operations count bits within these.
+        table: The operations.
     """
-    held: set[int] = set()
-    rest = []
-    for block in waiting:
-        if held.isdisjoint(block.qubits) and all(place[q] >= LANE_QUBITS for q in block.qubits):
-            bits = [1 << (place[q] - LANE_QUBITS) for q in block.qubits]
-            table.append(_row(block, [(bit, bit) for bit in bits]))
-        else:
+
+    def __init__(self, num_qubits: int) -> None:
+        self.place = list(range(num_qubits))
+        self.bits = list(range(num_qubits - LANE_QUBITS))
+        self.table: list[list[int]] = []
+
+    def choose_bits(self, waiting: list[Block], count: int) -> None:
+        """Work on the row bits of the qubits that are needed first."""
+        first_use = self._first_use(waiting)
+        on_rows = [q for q in range(len(self.place)) if self.place[q] >= LANE_QUBITS]
+        chosen = sorted(on_rows, key=lambda q: first_use[q])[:count]
+        self.bits = sorted(self.place[q] - LANE_QUBITS for q in chosen)
+
+    def _first_use(self, waiting: list[Block]) -> dict[int, int]:
+        first_use = {q: len(waiting) for q in range(len(self.place))}
+        for k, block in reversed(list(enumerate(waiting))):
+            first_use.update(dict.fromkeys(block.qubits, k))
+        return first_use
+
+    def _is_near(self, block: Block) -> bool:
+        """Whether its qubits are on the lanes or on the bits that are worked on."""
+        places = [self.place[q] for q in block.qubits]
+        return all(p < LANE_QUBITS or p - LANE_QUBITS in self.bits for p in places)
+
+    def run_what_is_on_rows(self, waiting: list[Block]) -> list[Block]:
+        """Emit the near blocks whose qubits are on the rows and that no earlier block holds up.
+
+        Returns the others.
+        """
+        held: set[int] = set()
+        rest = []
+        for block in waiting:
+            on_rows = all(self.place[q] >= LANE_QUBITS for q in block.qubits)
+            if on_rows and held.isdisjoint(block.qubits) and self._is_near(block):
+                local = [self.bits.index(self.place[q] - LANE_QUBITS) for q in block.qubits]
+                self.table.append(_row(block, [(1 << bit, 1 << bit) for bit in local]))
+            else:
+                held.update(block.qubits)
+                rest.append(block)
+        return rest
+
+    def exchange(self, waiting: list[Block]) -> bool:
+        """Exchange the lane qubits with the four row qubits that are needed last.
+
+        Returns whether that was of use: whether a near block waits for it.
+        """
+        held: set[int] = set()
+        for block in waiting:
+            if held.isdisjoint(block.qubits) and self._is_near(block):
+                break
             held.update(block.qubits)
-            rest.append(block)
-    return rest
-
-
-def _exchange(waiting: list[Block], place: list[int], table: list[list[int]]) -> None:
-    """Exchange the lane qubits with the four row qubits that are needed last."""
-    first_use = {q: len(waiting) for q in range(len(place))}
-    for k, block in reversed(list(enumerate(waiting))):
-        first_use.update(dict.fromkeys(block.qubits, k))
-    needed = set(waiting[0].qubits)
-    on_rows = [q for q in range(len(place)) if place[q] >= LANE_QUBITS and q not in needed]
-    leaving = sorted(on_rows, key=lambda q: -first_use[q])[:LANE_QUBITS]
-    bits = sorted(place[q] - LANE_QUBITS for q in leaving)
-    table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0])
-    lanes = {p: q for q, p in enumerate(place) if p < LANE_QUBITS}
-    rows = {p: q for q, p in enumerate(place)}
-    for k, bit in enumerate(bits):
-        coming, going = lanes[k], rows[bit + LANE_QUBITS]
-        place[coming], place[going] = place[going], place[coming]
+        else:
+            return False
+        first_use = self._first_use(waiting)
+        qubits = {p: q for q, p in enumerate(self.place)}
+        on_rows = [qubits[bit + LANE_QUBITS] for bit in self.bits]
+        leaving = [q for q in on_rows if q not in block.qubits]
+        leaving = sorted(leaving, key=lambda q: -first_use[q])[:LANE_QUBITS]
+        bits = sorted(self.bits.index(self.place[q] - LANE_QUBITS) for q in leaving)
+        self.table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0])
+        for lane, bit in enumerate(bits):
+            row = self.bits[bit] + LANE_QUBITS
+            coming, going = qubits[lane], qubits[row]
+            self.place[coming], self.place[going] = row, lane
+        return True
 
 
 def _row(block: Block, masks: list[tuple[int, int]]) -> list[int]:

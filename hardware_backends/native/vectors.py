@@ -395,6 +395,40 @@ def swap(tc, z, i, j):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def copy(tc, z, k, x, i):  # type: ignore[no-untyped-def]
+    """``z[k] = x[i]``."""
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        v.store(v.load(v.row(t[2], a[2], a[3])), v.row(t[0], a[0], a[1]))
+
+    return _intrinsic(write)(tc, z, k, x, i)
+
+
+@intrinsic
+def transpose(tc, z):  # type: ignore[no-untyped-def]
+    """Transpose the first 16 rows as a 16 x 16 matrix."""
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        index = ir.IntType(64)
+        pointers = [v.row(t[0], a[0], ir.Constant(index, r)) for r in range(LANES)]
+        rows = [v.load(p) for p in pointers]
+        lanes = range(LANES)
+        kind = ir.VectorType(ir.IntType(32), LANES)
+        for step in (1, 2, 4, 8):
+            low = ir.Constant(kind, [n if not n & step else LANES + n - step for n in lanes])
+            high = ir.Constant(kind, [n + step if not n & step else LANES + n for n in lanes])
+            for r in lanes:
+                if not r & step:
+                    one, two = rows[r], rows[r + step]
+                    rows[r] = v.builder.shuffle_vector(one, two, low)
+                    rows[r + step] = v.builder.shuffle_vector(one, two, high)
+        for value, pointer in zip(rows, pointers, strict=True):
+            v.store(value, pointer)
+
+    return _intrinsic(write)(tc, z)
+
+
+@intrinsic
 def negate(tc, z, i):  # type: ignore[no-untyped-def]
     """Flip the sign of row ``i``."""
 

@@ -1,0 +1,185 @@
+"""Wide circuits: one sample at a time, in passes over chunks of its state that fit in the cache.
+
+A pass works on some of the row bits (`operations.CHUNK_BITS`). For each value of the other bits,
+the rows are gathered into a buffer, all operations of the pass run on it, and the rows are put
+back.
+Threads divide the chunks of a pass; sums over chunks are taken in order, so that the number of
+threads changes no number.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from nisqkit.hardware_backends.native import kernels
+from nisqkit.hardware_backends.native.plan import Array
+from nisqkit.hardware_backends.native.run import Run, divide
+from nisqkit.hardware_backends.native.vectors import LANES, copy
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+PARTS = 64
+"""Parts of the rows whose sums are taken apart."""
+
+
+@njit(**_OPTIONS)
+def move(source, target, rows, base, inwards):  # type: ignore[no-untyped-def]
+    """Gather the rows ``base + rows`` of the source (``inwards``), or put them back."""
+    for r in range(len(rows)):
+        if inwards:
+            copy(target, r, source, base + rows[r])
+        else:
+            copy(target, base + rows[r], source, r)
+
+
+@njit(**_OPTIONS)
+def forward_chunks(  # type: ignore[no-untyped-def]
+    re, im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im, sample, first, last
+):
+    """`kernels.forward` on chunks ``first <= c < last``: rows ``outer[c] + inner``."""
+    b_re, b_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
+    for c in range(first, last):
+        move(re, b_re, inner, outer[c], True)
+        move(im, b_im, inner, outer[c], True)
+        kernels.forward(b_re, b_im, ops, s_re, s_im, s_quads, own_re, own_im, sample)
+        move(b_re, re, inner, outer[c], False)
+        move(b_im, im, inner, outer[c], False)
+
+
+@njit(**_OPTIONS)
+def backward_chunks(  # type: ignore[no-untyped-def]
+    re, im, c_re, c_im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im,
+    sample, sy, own_y_re, own_y_im, first, last,
+):  # fmt: skip
+    """`kernels.backward` on chunks; the overlaps of each chunk are kept apart (first axis)."""
+    b_re, b_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
+    d_re, d_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
+    for c in range(first, last):
+        move(re, b_re, inner, outer[c], True)
+        move(im, b_im, inner, outer[c], True)
+        move(c_re, d_re, inner, outer[c], True)
+        move(c_im, d_im, inner, outer[c], True)
+        kernels.backward(
+            b_re, b_im, d_re, d_im, ops, s_re, s_im, s_quads, own_re, own_im, sample,
+            sy[c], own_y_re[c], own_y_im[c],
+        )  # fmt: skip
+        move(b_re, re, inner, outer[c], False)
+        move(b_im, im, inner, outer[c], False)
+        move(d_re, c_re, inner, outer[c], False)
+        move(d_im, c_im, inner, outer[c], False)
+
+
+@njit(**_OPTIONS)
+def expectation_parts(re, im, strings, out, first, last):  # type: ignore[no-untyped-def]
+    """`kernels.expectations_of_rows` for parts ``first <= k < last`` of the rows."""
+    for k in range(first, last):
+        begin, end = re.shape[0] * k // PARTS, re.shape[0] * (k + 1) // PARTS
+        kernels.expectations_of_rows(begin, end, re, im, strings, out[k])
+
+
+@njit(**_OPTIONS)
+def costate_parts(re, im, strings, h, c_re, c_im, first, last):  # type: ignore[no-untyped-def]
+    """`kernels.costate_of_rows` for parts ``first <= k < last`` of the rows."""
+    for k in range(first, last):
+        begin, end = re.shape[0] * k // PARTS, re.shape[0] * (k + 1) // PARTS
+        kernels.costate_of_rows(begin, end, re, im, strings, h, c_re, c_im)
+
+
+class WideRun(Run):
+    """A `Run` whose plan has passes."""
+
+    def _passes(self) -> list[tuple[Array, Array, slice]]:
+        """Of each pass: rows within a chunk, first row of each chunk, and its operations."""
+        result, begin = [], 0
+        operations = self.plan.operations
+        for bits, end in operations.passes:
+            others = [b for b in range(operations.rows.bit_length() - 1) if b not in bits]
+            result.append((_spread(list(bits)), _spread(others), slice(begin, end)))
+            begin = end
+        return result
+
+    def _own(self, sample: int) -> tuple[Array, Array]:
+        """The sample's own matrices, with those of the 15 beside it."""
+        own = self.plan.schedule.own
+        size = (16 * len(own.groups) + 1, LANES)
+        u_re, u_im = np.empty(size, self.dtype), np.empty(size, self.dtype)
+        c_rows, s_rows = np.empty((2, len(own.frequency), LANES), self.dtype)
+        kernels.own_matrices(
+            sample // LANES, self.own_cos, self.own_sin, own.groups, own.pairs, own.table,
+            c_rows, s_rows, u_re, u_im,
+        )  # fmt: skip
+        return u_re, u_im
+
+    def _run_forward(self, start: Array, states: Array, s: tuple[Array, ...], y: Array) -> None:
+        for b in range(self.batch):
+            kernels.initial(b, self.re[b], self.im[b], start, states, False)
+            self._sample_forward(b, s)
+            y[b] = self._outputs(self.re[b], self.im[b])
+
+    def _sample_forward(self, b: int, s: tuple[Array, ...]) -> None:
+        own = self._own(b)
+        for inner, outer, ops in self._passes():
+            table = self.plan.operations.table[ops]
+            state = (self.re[b], self.im[b], inner, outer)
+            chunks = partial(forward_chunks, *state, table, *s[:2], s[2][ops], *own, b % LANES)
+            divide(chunks, len(outer), self.workers)
+
+    def _outputs(self, re: Array, im: Array) -> Array:
+        plan = self.plan
+        if len(plan.places):
+            return np.asarray((re.ravel() ** 2 + im.ravel() ** 2)[plan.places])
+        out = np.empty((PARTS, len(plan.strings), LANES), self.dtype)
+        divide(partial(expectation_parts, re, im, plan.strings, out), PARTS, self.workers)
+        total = out.sum(axis=0, dtype=np.float64) * plan.lane_signs
+        return np.asarray(plan.coefficients @ total.sum(axis=1))
+
+    def _run_backward(
+        self, grad: Array, states: Array, s: tuple[Array, ...], own_y: Array, slopes: Array,
+        sy: Array, g_start: Array,
+    ) -> None:  # fmt: skip
+        for b in range(self.batch):
+            state = self.re[b].copy(), self.im[b].copy()
+            costate = self._costate(*state, grad[b])
+            own_y[:, b // LANES] += self._sample_backward(b, (*state, *costate), s, sy[b])
+            g_start[b] = 2 * costate[0].ravel()[states]
+
+    def _costate(self, re: Array, im: Array, grad: Array) -> tuple[Array, Array]:
+        plan = self.plan
+        if len(plan.places):
+            weights = np.empty(re.size, self.dtype)
+            weights[plan.places] = grad
+            return weights.reshape(re.shape) * re, weights.reshape(re.shape) * im
+        h = ((grad @ plan.coefficients)[:, None] * plan.lane_signs).astype(self.dtype)
+        c_re, c_im = np.empty_like(re), np.empty_like(im)
+        parts = partial(costate_parts, re, im, plan.strings, h, c_re, c_im)
+        divide(parts, PARTS, self.workers)
+        return c_re, c_im
+
+    def _sample_backward(
+        self, b: int, states: tuple[Array, ...], s: tuple[Array, ...], sy: Array
+    ) -> Array:
+        """Add the overlaps of the shared matrices to ``sy``; return those of the sample's own."""
+        own = kernels.dagger(self.plan.schedule.own.groups, *self._own(b))
+        total = np.zeros((2, *own[0].shape), self.dtype)
+        for inner, outer, ops in reversed(self._passes()):
+            table = self.plan.operations.table[ops]
+            part_sy = np.zeros((len(outer), *sy.shape))
+            part_own = np.zeros((2, len(outer), *own[0].shape), self.dtype)
+            chunks = partial(
+                backward_chunks, *states, inner, outer, table, *s[:2], s[2][ops], *own, b % LANES,
+                part_sy, *part_own,
+            )  # fmt: skip
+            divide(chunks, len(outer), self.workers)
+            sy += part_sy.sum(axis=0)
+            total += part_own.sum(axis=1)
+        return total
+
+
+def _spread(bits: list[int]) -> Array:
+    """All numbers whose ones are among some bits, in the order of those bits."""
+    numbers = np.arange(2 ** len(bits))
+    return sum((((numbers >> k) & 1) << bit for k, bit in enumerate(bits)), np.zeros_like(numbers))
