@@ -254,6 +254,10 @@ def test_a_multiply_add_rounds_once(dtype: Any) -> None:
     re, im, nothing = np.full((1, 16), -1 - 2 * e, dtype), np.zeros_like(x), np.zeros_like(x)
     multiply_add((re, im), 0, (x, nothing), 0, (x, nothing), 0)
     assert np.array_equal(re, np.full((1, 16), e**2, dtype)) and not im.any()
+    state = np.stack([np.full(16, -1 - 2 * e), np.full(16, 1 + e)]).astype(dtype)
+    none = np.zeros_like(state)
+    pair(state, none, np.array([0, 1]), tuple(np.array([1, 1 + e, 0, 1, 0, 0, 0, 0], dtype)))
+    assert np.array_equal(state[0], np.full(16, e**2, dtype)) and not none.any()
 
 
 @BOTH
