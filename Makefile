@@ -7,13 +7,19 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet --only-binary=:all: \
 	--constraint constraints.txt
 
-.PHONY: help install demo test check lint types unit wheel-check clean
+# Options of `make bench`, such as BENCH=--quick
+BENCH ?=
+
+.PHONY: help install demo bench test check lint types unit wheel-check clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: install  ## install, then run the demonstration; it writes runs/demo
 	.venv/bin/nisqkit demo
+
+bench: install  ## time nisqkit and its peers; BENCH=--quick for a short look; see docs/benchmarks.md
+	.venv/bin/python benchmarks/run.py all $(BENCH)
 
 test: check wheel-check  ## install, then run every check there is
 
@@ -50,5 +56,5 @@ wheel-check: install  ## build the wheel and use it without extras, away from th
 
 clean:  ## remove the environment, builds and caches; results in runs/ stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache
+		.import_linter_cache benchmarks/.venvs benchmarks/.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

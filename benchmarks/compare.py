@@ -1,0 +1,252 @@
+"""One workload, many peers: check that they agree, find their best settings, time them in turns.
+
+Each peer is a process of its own. All are alive at once and asleep but for the one that is timed,
+so that a round holds a moment of each, and ratios are taken within rounds: what else the machine
+does then hits all alike.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from peers import NISQKIT, PEERS
+from processes import Failed, Process, Setting, settings
+from reference import Array, Reference, reference
+from workloads import Workload
+
+OUTPUT_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 2e-3
+"""Of the largest gradient, plus ``1e-6``; peers compute in single precision."""
+SLOW = 10.0
+"""Seconds; a step longer than this is timed at one setting and at most three times."""
+NOISY = 0.3
+"""A spread (interquartile range over median) above which a peer is timed again."""
+
+
+@dataclass
+class Entry:
+    """One setting of one peer, alive; its medians (s) by round."""
+
+    peer: str
+    process: Process
+    trial: float
+    steps: dict[int, float] = field(default_factory=dict)
+    forwards: dict[int, float] = field(default_factory=dict)
+    peak_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to time, and how long a first step may take (s).
+
+    Without ``all_settings``, peers that compile for a minute are tried with all cores only.
+    """
+
+    rounds: int = 7
+    seconds: float = 0.4
+    first_limit: float = 300.0
+    all_settings: bool = True
+    forward: bool = True
+
+
+QUICK = Effort(rounds=2, seconds=0.1, first_limit=120.0)
+
+
+def spread(rounds: dict[int, float]) -> float | None:
+    """Interquartile range over median."""
+    values = list(rounds.values())
+    if len(values) < 3:
+        return None
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / statistics.median(values)
+
+
+def differences(found: list[Array], expected: Reference) -> dict[str, float]:
+    """Largest absolute differences."""
+    names = ("outputs", "loss", "weights", "inputs")
+    result = {}
+    for name, a, b in zip(names, found, expected, strict=True):
+        if a.shape != b.shape:
+            a = a.reshape(b.shape)
+        difference = abs(a - b)
+        result[name] = float("inf") if np.isnan(difference).any() else float(difference.max())
+    return result
+
+
+def disagreement(found: dict[str, float], expected: Reference) -> str | None:
+    """What is wrong, if anything."""
+    for name, difference in found.items():
+        largest = float(abs(getattr(expected, name)).max())
+        gradient = name in ("weights", "inputs")
+        allowed = GRADIENT_TOLERANCE * largest + 1e-6 if gradient else OUTPUT_TOLERANCE
+        if difference > allowed:
+            what = f"gradient of the {name}" if gradient else name
+            return f"{what} off by {difference:.1e} (largest value {largest:.1e})"
+    return None
+
+
+class Comparison:
+    """The run of one workload."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        effort: Effort,
+        isa: str = "native",
+        log: Callable[[str], None] = print,
+    ) -> None:
+        self.workload, self.effort, self.isa, self.log = workload, effort, isa, log
+        self.results: dict[str, dict[str, Any]] = {}
+        self.entries: list[Entry] = []
+
+    def run(self, peers: list[str]) -> dict[str, Any]:
+        """Everything, as JSON; nisqkit is always part of it."""
+        load = os.getloadavg()[0]
+        started = time.monotonic()
+        expected = reference(self.workload)
+        try:
+            for peer in dict.fromkeys([NISQKIT, *peers]):
+                self.results[peer] = {"date": f"{dt.datetime.now().astimezone():%F %T %Z}"}
+                self._prepare(peer, expected)
+            self._rounds()
+        finally:
+            for entry in self.entries:
+                entry.process.close()
+        self._summarise()
+        return {
+            "workload": self.workload.as_dict(),
+            "isa": self.isa,
+            "rounds": self.effort.rounds,
+            "seconds": self.effort.seconds,
+            "load": [load, os.getloadavg()[0]],
+            "took_s": time.monotonic() - started,
+            "peers": self.results,
+        }
+
+    def _prepare(self, peer: str, expected: Reference) -> None:
+        """Check a peer, and keep its fastest setting alive (of nisqkit all of them)."""
+        result = self.results[peer]
+        reason = PEERS[peer].refuses(self.workload)
+        if reason:
+            result |= {"status": "refused", "reason": reason}
+            return
+        tried = settings(peer)
+        if not self.effort.all_settings and PEERS[peer].threading == "xla":
+            tried = tried[-1:]
+        best: Entry | None = None
+        for setting in tried:
+            try:
+                entry = self._try(peer, setting, expected, result)
+            except Failed as failure:
+                if best is None:
+                    result |= {"status": "failed", "reason": f"{failure} ({setting.label})"}
+                    break
+                result["settings"][setting.label] = str(failure)
+                continue
+            if entry is None:
+                break
+            result["settings"][setting.label] = 1e3 * entry.trial
+            if peer == NISQKIT:
+                self.entries.append(entry)
+            elif best is None or entry.trial < best.trial:
+                if best:
+                    best.process.close()
+                best = entry
+            else:
+                entry.process.close()
+            if entry.trial > SLOW:
+                break
+        if best:
+            self.entries.append(best)
+        self.log(f"  {peer}: {result['status']} {result.get('reason') or result['settings']}")
+
+    def _try(
+        self, peer: str, setting: Setting, expected: Reference, result: dict[str, Any]
+    ) -> Entry | None:
+        """One setting; ``None`` if its results are wrong."""
+        process = Process(peer, self.workload, setting, self.isa)
+        first, found = process.first(self.effort.first_limit)
+        off = differences(found, expected)
+        wrong = disagreement(off, expected)
+        result |= {k: process.about[k] for k in ("precision", "versions")}
+        if wrong:
+            process.close()
+            result |= {"status": "wrong", "reason": wrong, "differences": off}
+            return None
+        cold = {k: process.about[k] for k in ("import_s", "build_s")} | {"first_s": first}
+        result |= {"status": "timed", "differences": off, "import_mb": process.about["import_mb"]}
+        result.setdefault("cold", cold)
+        result.setdefault("settings", {})
+        once = min(process.time("step", 0, warm=False)[0])
+        if once > 1:
+            return Entry(peer, process, once)
+        times, _ = process.time("step", 3 * self.effort.seconds, least=3)
+        return Entry(peer, process, statistics.median(times))
+
+    def _rounds(self) -> None:
+        for k in range(self.effort.rounds):
+            self._round(k, self.entries if k % 2 == 0 else self.entries[::-1])
+        done = self.effort.rounds
+        for _ in range(2 if self.effort.rounds >= 5 else 0):
+            noisy = {e.peer for e in self.entries if (spread(e.steps) or 0) > NOISY}
+            if not noisy:
+                break
+            self.log(f"  again, since the spread is large: {', '.join(sorted(noisy))}")
+            again = [e for e in self.entries if e.peer in noisy | {NISQKIT}]
+            for k in range(done, done + 3):
+                self._round(k, again)
+            done += 3
+
+    def _round(self, index: int, entries: list[Entry]) -> None:
+        for entry in list(entries):
+            if entry not in self.entries or (entry.trial > SLOW and len(entry.steps) >= 3):
+                continue
+            warm = entry.trial < 0.5
+            try:
+                times, entry.peak_mb = entry.process.time("step", self.effort.seconds, warm=warm)
+                entry.steps[index] = statistics.median(times)
+                if self.effort.forward:
+                    times, _ = entry.process.time("forward", self.effort.seconds / 2, warm=warm)
+                    entry.forwards[index] = statistics.median(times)
+            except Failed as failure:
+                self.entries.remove(entry)
+                self.results[entry.peer] |= {"status": "failed", "reason": str(failure)}
+            time.sleep(0.05)
+
+    def _summarise(self) -> None:
+        base = min(
+            (e for e in self.entries if e.peer == NISQKIT and e.steps),
+            key=lambda e: statistics.median(e.steps.values()),
+            default=None,
+        )
+        for entry in self.entries:
+            if not entry.steps:
+                continue
+            result, label = self.results[entry.peer], entry.process.setting.label
+            step = 1e3 * statistics.median(entry.steps.values())
+            if entry.peer == NISQKIT:
+                result["settings"][label] = step
+                if entry is not base:
+                    continue
+            result |= {
+                "setting": label,
+                "threads": entry.process.setting.threads,
+                "step_ms": step,
+                "step_spread": spread(entry.steps),
+                "rounds": len(entry.steps),
+                "peak_mb": entry.peak_mb,
+            }
+            if entry.forwards:
+                result["forward_ms"] = 1e3 * statistics.median(entry.forwards.values())
+            if base:
+                common = entry.steps.keys() & base.steps.keys()
+                ratios = [entry.steps[k] / base.steps[k] for k in common]
+                result["ratio"] = statistics.median(ratios)
+                result["ratio_range"] = [min(ratios), max(ratios)]
