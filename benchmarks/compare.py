@@ -25,7 +25,9 @@ OUTPUT_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 2e-3
 """Of the largest gradient, plus ``1e-6``; peers compute in single precision."""
 SLOW = 10.0
-"""Seconds; a step longer than this is timed at one setting and at most three times."""
+"""Seconds; a step longer than this is timed at one setting and only once."""
+EAGER_LIMIT = 120.0
+"""Seconds that the first step of a peer without a compiler may take."""
 NOISY = 0.3
 """A spread (interquartile range over median) above which a peer is timed again."""
 
@@ -172,7 +174,9 @@ class Comparison:
     ) -> Entry | None:
         """One setting; ``None`` if its results are wrong."""
         process = Process(peer, self.workload, setting, self.isa)
-        first, found = process.first(self.effort.first_limit)
+        compiles = PEERS[peer].threading == "xla"
+        limit = self.effort.first_limit
+        first, found = process.first(limit if compiles else min(limit, EAGER_LIMIT))
         off = differences(found, expected)
         wrong = disagreement(off, expected)
         result |= {k: process.about[k] for k in ("precision", "versions")}
@@ -206,13 +210,13 @@ class Comparison:
 
     def _round(self, index: int, entries: list[Entry]) -> None:
         for entry in list(entries):
-            if entry not in self.entries or (entry.trial > SLOW and len(entry.steps) >= 3):
+            if entry not in self.entries or (entry.trial > SLOW and entry.steps):
                 continue
             warm = entry.trial < 0.5
             try:
                 times, entry.peak_mb = entry.process.time("step", self.effort.seconds, warm=warm)
                 entry.steps[index] = statistics.median(times)
-                if self.effort.forward:
+                if self.effort.forward and entry.trial <= SLOW:
                     times, _ = entry.process.time("forward", self.effort.seconds / 2, warm=warm)
                     entry.forwards[index] = statistics.median(times)
             except Failed as failure:

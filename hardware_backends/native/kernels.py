@@ -18,7 +18,6 @@ import numpy as np
 from numba import njit
 
 from nisqkit.hardware_backends.native.vectors import (
-    copy,
     mix,
     mix_adjoint,
     mix_transposed,
@@ -281,7 +280,7 @@ def apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, scratch): 
 
 
 @njit(**_OPTIONS)
-def apply_simple(re, im, op, t_re, t_im):  # type: ignore[no-untyped-def]
+def apply_simple(re, im, op):  # type: ignore[no-untyped-def]
     """CX, CZ, or an exchange of lanes and rows: no arithmetic, and each its own inverse."""
     if op[KIND] == CX:
         for g in range(re.shape[0] // 4):
@@ -294,31 +293,18 @@ def apply_simple(re, im, op, t_re, t_im):  # type: ignore[no-untyped-def]
             negate(re, i)
             negate(im, i)
     else:
-        exchange(re, op, t_re)
-        exchange(im, op, t_im)
+        exchange(re, op)
+        exchange(im, op)
 
 
 @njit(**_OPTIONS)
-def exchange(x, op, t):  # type: ignore[no-untyped-def]
+def exchange(x, op):  # type: ignore[no-untyped-def]
     """Exchange lane bit ``k`` with the ``k``-th of the four row bits in columns V1 to W2."""
-    bits = (op[V1], op[W1], op[V2], op[W2])
-    low = sorted4(bits)
+    low = sorted4((op[V1], op[W1], op[V2], op[W2]))
+    a, b, c, d = 1 << op[V1], 1 << op[W1], 1 << op[V2], 1 << op[W2]
     for g in range(x.shape[0] // 16):
-        i = g
-        for b in low:
-            i = one_base(i, b)
-        for r in range(16):
-            copy(t, r, x, i | spread4(r, bits))
-        transpose(t)
-        for r in range(16):
-            copy(x, i | spread4(r, bits), t, r)
-
-
-@njit(**_OPTIONS)
-def spread4(r, bits):  # type: ignore[no-untyped-def]
-    """A number whose bit ``bits[k]`` is bit ``k`` of ``r``."""
-    a, b, c, d = bits
-    return (r & 1) << a | ((r >> 1) & 1) << b | ((r >> 2) & 1) << c | ((r >> 3) & 1) << d
+        i = one_base(one_base(one_base(one_base(g, low[0]), low[1]), low[2]), low[3])
+        transpose(x, i, a, b, c, d)
 
 
 @njit(**_OPTIONS)
@@ -342,12 +328,11 @@ def forward(re, im, ops, s_re, s_im, s_quads, own_re, own_im, sample):  # type: 
     - ``own_re, own_im``: matrices of the 16 samples of this tile.
     - ``sample``: which of the 16 samples the unit is, or -1 if its lanes are the samples.
     """
-    t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
     u = np.empty((1, 32), re.dtype)
     for k in range(len(ops)):
         op = ops[k]
         if op[KIND] > TWO:
-            apply_simple(re, im, op, t_re, t_im)
+            apply_simple(re, im, op)
             continue
         apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, u)
 
@@ -390,14 +375,13 @@ def backward(  # type: ignore[no-untyped-def]
     - ``sy`` (2, 16 G, 16) float64: overlaps for the shared matrices are added.
     - ``own_y_re, own_y_im``: the same for those of the samples.
     """
-    t_re, t_im = np.empty((16, 16), re.dtype), np.empty((16, 16), re.dtype)
     sums = np.empty(32, re.dtype)
     u = np.empty((1, 32), re.dtype)
     for k in range(len(ops) - 1, -1, -1):
         op = ops[k]
         if op[KIND] > TWO:
-            apply_simple(re, im, op, t_re, t_im)
-            apply_simple(c_re, c_im, op, t_re, t_im)
+            apply_simple(re, im, op)
+            apply_simple(c_re, c_im, op)
             continue
         own, row = op[SOURCE] == OWN, op[ROW]
         if op[TRAINED]:

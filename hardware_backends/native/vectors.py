@@ -405,12 +405,14 @@ def copy(tc, z, k, x, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def transpose(tc, z):  # type: ignore[no-untyped-def]
-    """Transpose the first 16 rows as a 16 x 16 matrix."""
+def transpose(tc, z, i, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Transpose 16 rows as a matrix: rows ``i`` plus any sum of ``a, b, c, d``, in order."""
 
-    def write(v: _Vectors, a: Any, t: Any) -> None:
-        index = ir.IntType(64)
-        pointers = [v.row(t[0], a[0], ir.Constant(index, r)) for r in range(LANES)]
+    def write(v: _Vectors, args: Any, t: Any) -> None:
+        index = [args[1]]
+        for step in args[2:6]:
+            index += [v.builder.add(i, step) for i in index]
+        pointers = [v.row(t[0], args[0], i) for i in index]
         rows = [v.load(p) for p in pointers]
         lanes = range(LANES)
         kind = ir.VectorType(ir.IntType(32), LANES)
@@ -425,7 +427,7 @@ def transpose(tc, z):  # type: ignore[no-untyped-def]
         for value, pointer in zip(rows, pointers, strict=True):
             v.store(value, pointer)
 
-    return _intrinsic(write)(tc, z)
+    return _intrinsic(write)(tc, z, i, a, b, c, d)
 
 
 @intrinsic
