@@ -61,6 +61,7 @@ def _steps(section: dict[str, Any], path: Path) -> str:
         axes.barh(names, [peers[p] for p in names], color=[_colour(p) for p in names])
         axes.set_xscale("log")
         axes.set_title(key)
+        axes.set_xlim(left=0.5)
         axes.set_xlabel("step time / nisqkit's")
         axes.axvline(1, color="black", linewidth=0.8)
     figure.tight_layout()

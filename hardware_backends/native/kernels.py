@@ -52,6 +52,7 @@ SHARED, OWN = 0, 1
 # No fast-math: results must not depend on where a kernel is inlined. `vectors` writes out each
 # multiply-add.
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+_INLINE: dict[str, Any] = {**_OPTIONS, "forceinline": True}
 
 
 @njit(**_OPTIONS)
@@ -185,7 +186,16 @@ def dagger(groups, u_re, u_im):  # type: ignore[no-untyped-def]
     return d_re, d_im
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
+def operation(ops, k):  # type: ignore[no-untyped-def]
+    """Row ``k`` of the table as a tuple: a view would be counted by all threads at once."""
+    return (
+        ops[k, 0], ops[k, 1], ops[k, 2], ops[k, 3], ops[k, 4], ops[k, 5],
+        ops[k, 6], ops[k, 7], ops[k, 8], ops[k, 9], ops[k, 10],
+    )  # fmt: skip
+
+
+@njit(**_INLINE)
 def one_base(g, p):  # type: ignore[no-untyped-def]
     """The ``g``-th row whose bit ``p`` is zero."""
     low = (1 << p) - 1
@@ -219,7 +229,7 @@ def quads(ops, u_re, u_im):  # type: ignore[no-untyped-def]
     return u
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def apply_one(re, im, op, per_lane, lane, u_re, u_im):  # type: ignore[no-untyped-def]
     """A 2x2 matrix on one qubit of the rows."""
     v, w, p, row = op[V1], op[W1], op[P1], op[ROW]
@@ -236,14 +246,14 @@ def apply_one(re, im, op, per_lane, lane, u_re, u_im):  # type: ignore[no-untype
             pair(re, im, i, i ^ v, u)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def two_base(g, op):  # type: ignore[no-untyped-def]
     """The ``g``-th row on which both qubits of an operation are zero."""
     i = one_base(one_base(g, min(op[P1], op[P2])), max(op[P1], op[P2]))
     return i ^ (op[V1] * odd(i & op[W1])) ^ (op[V2] * odd(i & op[W2]))
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def apply_two(re, im, op, u, at):  # type: ignore[no-untyped-def]
     """A 4x4 matrix on two qubits of the rows: row ``at`` of ``u``."""
     v1, v2 = op[V1], op[V2]
@@ -261,7 +271,7 @@ def apply_two_lanes(re, im, op, u_re, u_im):  # type: ignore[no-untyped-def]
         quad_lanes(re, im, i, i ^ v1, i ^ v2, i ^ v1 ^ v2, u_re, u_im, row)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def apply(re, im, k, op, s_re, s_im, s_quads, own_re, own_im, sample, scratch):  # type: ignore[no-untyped-def]
     """The matrix of operation ``k``; arguments as in `forward`."""
     own = op[SOURCE] == OWN
@@ -330,7 +340,7 @@ def forward(re, im, ops, s_re, s_im, s_quads, own_re, own_im, sample):  # type: 
     """
     u = np.empty((1, 32), re.dtype)
     for k in range(len(ops)):
-        op = ops[k]
+        op = operation(ops, k)
         if op[KIND] > TWO:
             apply_simple(re, im, op)
             continue
@@ -350,7 +360,7 @@ def overlap(c_re, c_im, re, im, op, m_re, m_im, first):  # type: ignore[no-untyp
         quad_overlaps(c_re, c_im, re, im, groups // 2, low, high, v1, w1, v2, w2, m_re, m_im, first)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def overlap_sums(c_re, c_im, re, im, op, sums):  # type: ignore[no-untyped-def]
     """`overlap`, summed over the lanes: real parts, then imaginary parts."""
     groups = re.shape[0] // 2
@@ -378,7 +388,7 @@ def backward(  # type: ignore[no-untyped-def]
     sums = np.empty(32, re.dtype)
     u = np.empty((1, 32), re.dtype)
     for k in range(len(ops) - 1, -1, -1):
-        op = ops[k]
+        op = operation(ops, k)
         if op[KIND] > TWO:
             apply_simple(re, im, op)
             apply_simple(c_re, c_im, op)
