@@ -163,7 +163,7 @@ class Comparison:
                 best = entry
             else:
                 entry.process.close()
-            if entry.trial > SLOW:
+            if best and best.trial > SLOW:
                 break
         if best:
             self.entries.append(best)
