@@ -225,6 +225,26 @@ class QuantumLayer(nn.Module):
         other.backend.check(other._task(self.weights.new_zeros(1, len(self.program.inputs))))
         return other
 
+    def explain(self, batch: int = 64) -> str:
+        """How the backend runs a batch: for the native engine its route, fusion, memory and cost.
+
+        Raises:
+            ValueError: The backend does not explain itself.
+
+        Example:
+            >>> from nisqkit.circuits import angle, hardware_efficient
+            >>> layer = QuantumLayer(angle(4).compose(hardware_efficient(4, layers=2)), inputs="x")
+            >>> print(layer.explain().splitlines()[1])
+            route           samples: lanes are 16 samples
+        """
+        explain = getattr(self.backend, "explain", None)
+        if explain is None:
+            raise ValueError(
+                f"backend {self.backend.name!r} does not explain itself; 'native' does"
+            )
+        rows = self.weights.detach().new_zeros(batch, len(self.program.inputs))
+        return str(explain(self._task(rows)))
+
     def draw(self, output: str = "text", **options: Any) -> Any:
         """Draw the circuit; ``output`` and options are those of `QuantumCircuit.draw`.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,9 @@ from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.memory import check_memory
+from nisqkit.hardware_backends.native.cost import cost
 from nisqkit.hardware_backends.native.operations import FEWEST_QUBITS, ROUTES
-from nisqkit.hardware_backends.native.plan import Plan
+from nisqkit.hardware_backends.native.plan import Plan, best_route
 from nisqkit.hardware_backends.native.plan import plan as make_plan
 from nisqkit.hardware_backends.native.run import Run
 from nisqkit.hardware_backends.native.vectors import LANES
@@ -64,7 +66,7 @@ class NativeBackend(Backend):
                 "use layer.float() or layer.double()"
             )
         n, batch = task.program.num_qubits, task.batch
-        if self._route(task.program, batch) == "samples":
+        if self._route(task) == "samples":
             units, lanes = -(-batch // LANES), LANES
         else:
             units, lanes = batch, 1
@@ -93,7 +95,7 @@ class NativeBackend(Backend):
         )
 
     def _values(self, program: Program, task: Task, observables: Observables) -> Tensor:
-        plan = make_plan(program, observables, self._route(program, task.batch))
+        plan = make_plan(program, observables, self._route(task))
         inputs, weights = task.inputs, task.weights
         if not plan.affine:
             weights, inputs = program.split_angles(inputs, weights)
@@ -105,13 +107,28 @@ class NativeBackend(Backend):
             return len(os.sched_getaffinity(0))
         return self.threads or os.cpu_count() or 1
 
-    def _route(self, program: Program, batch: int) -> str:
-        n = program.num_qubits
-        if n < FEWEST_QUBITS:
-            return "samples"
-        if self.route is not None:
-            return self.route
-        return "amplitudes" if batch <= LANES // 2 or n > 13 else "samples"
+    def _route(self, task: Task) -> str:
+        if self.route is None:
+            return best_route(task.program, task.batch, task.inputs.element_size())
+        return "samples" if task.program.num_qubits < FEWEST_QUBITS else self.route
+
+    def explain(self, task: Task) -> str:
+        """How a task is run: route, fused operations, arithmetic, memory and predicted time."""
+        route = self._route(task)
+        made = make_plan(task.program, task.observables, route)
+        counts = np.bincount(made.operations.table[:, 0], minlength=5)
+        found = cost(made.operations, task.batch, task.inputs.element_size())
+        passes = f", in {len(made.operations.passes)} passes" if made.operations.passes else ""
+        lines = [
+            f"{task.program} on the native engine, batch {task.batch}, {task.inputs.dtype}",
+            f"route           {route}: lanes are 16 {route}{passes}",
+            f"gates           {len(task.program.gates)}, fused into {counts[0]} matrices on one "
+            f"qubit and {counts[1]} on two; {counts[2]} CX and {counts[3]} CZ move data",
+            f"multiply-adds   {found.multiply_adds:.3g} per training step, after fusion",
+            f"state           {found.state_bytes / 2**20:.3g} MiB, at any depth",
+            f"predicted       {found.seconds * 1e3:.3g} ms per training step on one core",
+        ]
+        return "\n".join(lines)
 
 
 class _Adjoint(torch.autograd.Function):

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import Program
+from nisqkit.hardware_backends.native.cost import cost
 from nisqkit.hardware_backends.native.operations import (
+    FEWEST_QUBITS,
     LANE_QUBITS,
+    ROUTES,
     Operations,
     on_amplitudes,
     on_samples,
@@ -192,3 +195,13 @@ def plan(program: Program, observables: Observables, route: str) -> Plan:
     blocks = schedule(program)
     operations = on_samples(blocks) if route == "samples" else on_amplitudes(blocks)
     return Plan(program, observables, blocks, operations)
+
+
+@lru_cache(maxsize=1024)
+def best_route(program: Program, batch: int, itemsize: int) -> str:
+    """The cheaper route for a batch, by the cost model."""
+    blocks = schedule(program)
+    if blocks.num_qubits < FEWEST_QUBITS:
+        return "samples"
+    costs = [cost(on(blocks), batch, itemsize).seconds for on in (on_samples, on_amplitudes)]
+    return ROUTES[costs.index(min(costs))]

@@ -49,9 +49,7 @@ def test_exact_gradients_do_not_go_with_shots(method: str) -> None:
 
 
 def test_a_method_that_the_backend_does_not_offer() -> None:
-    with pytest.raises(
-        ValueError, match="'native' does not differentiate by 'backprop': it"
-    ):
+    with pytest.raises(ValueError, match="'native' does not differentiate by 'backprop': it"):
         Execution("native", diff_method="backprop")
     with pytest.raises(ValueError, match="it has no gradient of its own"):
         Execution(SamplesOnly(), diff_method="adjoint")
