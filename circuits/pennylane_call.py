@@ -50,7 +50,7 @@ def resolve_arguments(
         raise TypeError(
             f"from_pennylane takes a QNode, quantum function or tape, not {type(function).__name__}"
         )
-    plain = function.func if isinstance(function, qp.QNode) else function
+    plain = getattr(function, "func", function)  # of a QNode
     parameters = {
         name: p.default is p.empty
         for name, p in inspect.signature(plain).parameters.items()

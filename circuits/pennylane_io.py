@@ -305,7 +305,7 @@ def _wire_order(tape: Any, num_qubits: int | None, wires: Sequence[Any] | None) 
 
 
 def _real_state(state: Any) -> None:
-    values = np.asarray(torch.as_tensor(state.data[0]).detach())
+    values: Any = np.asarray(torch.as_tensor(state.data[0]).detach())
     if values.ndim != 1:
         raise ValueError(
             f"{state.name} got a batch of states: the quantum function is called with one sample"

@@ -174,9 +174,9 @@ def _is_small_gate(operation: Any) -> bool:
 
 
 def _formulas(
-    angles: Sequence[ParameterExpression | float], parameters: Sequence[Parameter]
+    angles: Sequence[Any], parameters: Sequence[Parameter]
 ) -> Callable[[Tensor, Tensor], list[Any]]:
-    """All angles as one torch function: numbers become tensors too."""
+    """All angles (numbers, expressions) as one torch function; numbers become tensors too."""
     names = {p.name: sympy.Symbol(f"p{k}", real=True) for k, p in enumerate(parameters)}
     symbolic = []
     for angle in angles:

@@ -218,7 +218,8 @@ def _evaluate(node: Any, known: Mapping[str, Any]) -> Any:
             return int(left / right)  # the language divides integers as integers
         known_base = not isinstance(left, ParameterExpression) and left > 0
         if node.op.name == "**" and known_base and isinstance(right, ParameterExpression):
-            return (math.log(left) * right).exp()  # Qiskit cannot convert number ** parameter
+            scaled: Any = math.log(left) * right
+            return scaled.exp()  # Qiskit cannot convert number ** parameter
         return _OPERATORS[node.op.name](left, right)
     if isinstance(node, ast.FunctionCall):
         name, arguments = node.name.name, [_evaluate(a, known) for a in node.arguments]

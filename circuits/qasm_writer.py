@@ -181,8 +181,8 @@ def _is_known(operation: Any) -> bool:
     return own is not None and own is {"ccx": CCXGate, "cswap": CSwapGate}.get(operation.name)
 
 
-def _text(angle: ParameterExpression | float, identifiers: Mapping[str, str]) -> str:
-    """An angle as an OpenQASM expression; numbers keep all their digits."""
+def _text(angle: Any, identifiers: Mapping[str, str]) -> str:
+    """An angle (number, expression) in OpenQASM; numbers keep all their digits."""
     if not isinstance(angle, ParameterExpression) or not angle.parameters:
         return repr(float(angle))
     formula = angle.sympify()

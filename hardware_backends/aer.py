@@ -82,7 +82,7 @@ class _Circuit:
             )
             axis = n - logical
             table = np.moveaxis(np.tensordot(confusion, table, axes=(1, axis)), 0, axis)
-        return table.reshape(len(probabilities), -1)
+        return np.asarray(table.reshape(len(probabilities), -1), dtype=np.float64)
 
 
 class AerBackend(Backend):

@@ -89,11 +89,12 @@ class Run:
     def _run_forward(self, start: Array, states: Array, s: tuple[Array, ...], y: Array) -> None:
         """Fill ``y`` and the final states; ``s`` holds the shared matrices."""
         plan, own = self.plan, self.plan.schedule.own
+        s_re, s_im, s_quads = s
 
         def part(first: int, last: int) -> None:
             kernels.forward_units(
                 first, last, self.re, self.im, start, states, plan.operations.table,
-                *s, self.by_samples, own.groups, own.pairs, own.table,
+                s_re, s_im, s_quads, self.by_samples, own.groups, own.pairs, own.table,
                 self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
                 plan.places, y,
             )  # fmt: skip
@@ -142,10 +143,11 @@ class Run:
     ) -> None:  # fmt: skip
         """Fill what `kernels.backward_units` fills."""
         plan, own = self.plan, self.plan.schedule.own
+        s_re, s_im, s_quads = s
 
         def part(first: int, last: int) -> None:
             kernels.backward_units(
-                first, last, self.re, self.im, states, plan.operations.table, *s,
+                first, last, self.re, self.im, states, plan.operations.table, s_re, s_im, s_quads,
                 self.by_samples, own.groups, own.pairs, own.table, own.generator, own.trained,
                 self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
                 plan.places, grad, own_y[0], own_y[1], slopes, sy, g_start,

@@ -182,4 +182,7 @@ class WideRun(Run):
 def _spread(bits: list[int]) -> Array:
     """All numbers whose ones are among some bits, in the order of those bits."""
     numbers = np.arange(2 ** len(bits))
-    return sum((((numbers >> k) & 1) << bit for k, bit in enumerate(bits)), np.zeros_like(numbers))
+    result = np.zeros_like(numbers)
+    for k, bit in enumerate(bits):
+        result |= ((numbers >> k) & 1) << bit
+    return result

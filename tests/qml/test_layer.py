@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,14 +142,15 @@ def test_state_dict_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
 @pytest.mark.parametrize("options", [{}, {"shots": 50}, {"backend": "reference"}])
-def test_copies_are_equal_and_independent(copier: object, options: dict[str, object]) -> None:
-    assert callable(copier)
+def test_copies_are_equal_and_independent(
+    copier: Callable[[QuantumLayer], QuantumLayer], options: dict[str, object]
+) -> None:
     layer = small(**options)
     twin = copier(layer)
     x = torch.rand(2, 3, dtype=torch.float64)
     assert torch.equal(layer(x), twin(x))
     with torch.no_grad():
-        twin.weights += 1
+        twin.weights.add_(1)
     assert not torch.equal(layer(x), twin(x))
 
 
@@ -351,3 +353,25 @@ def test_unused_parameters_of_a_vector_are_features_without_effect() -> None:
     layer(x).sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), [[-np.sin(0.3)]], atol=1e-6)
+
+
+def test_explain_tells_how_a_batch_is_run() -> None:
+    """Six lines, for the batch, dtype and route in question; nothing is run."""
+    layer = small()
+    lines = layer.explain().splitlines()
+    names = ["route", "gates", "multiply-adds", "state", "predicted"]
+    assert [line.split()[0] for line in lines[1:]] == names
+    assert lines[0] == f"{layer.program} on the native engine, batch 64, torch.float64"
+    assert lines[1].endswith("samples: lanes are 16 samples")
+    assert "batch 5, torch.float32" in layer.float().explain(batch=5)
+    wide = QuantumLayer(hardware_efficient(18, layers=1), seed=0)
+    assert "amplitudes: lanes are 16 amplitudes, in 2 passes" in wide.explain(batch=1)
+    sampled = small(shots=10)
+    sampled.explain()
+    assert int(sampled.calls) == 0
+
+
+def test_explain_needs_a_backend_that_can() -> None:
+    message = "backend 'reference' does not explain itself; 'native' does"
+    with pytest.raises(ValueError, match=message):
+        small(backend="reference").explain()

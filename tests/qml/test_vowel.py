@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,10 @@ def test_missing_file_says_what_to_put_where(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_malformed_line_is_named(tmp_path: Path, change: object, message: str) -> None:
+def test_malformed_line_is_named(
+    tmp_path: Path, change: Callable[[str], str], message: str
+) -> None:
     lines = vowel_lines()
-    assert callable(change)
     lines[11] = change(lines[11])
     with pytest.raises(ValueError, match=message):
         read_vowel(write(tmp_path, lines))

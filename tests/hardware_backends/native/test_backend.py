@@ -512,3 +512,28 @@ def test_samples_do_not_touch_each_other(num_qubits: int, route: str | None) -> 
     others = [0, 1, 3, 4]
     assert bool(found[2].isnan().all())
     torch.testing.assert_close(found[others], expected[others])
+
+
+@pytest.mark.parametrize("num_qubits", [1, 8])
+def test_few_qubits_run_on_samples_whatever_is_asked(num_qubits: int) -> None:
+    """The amplitudes route needs nine qubits."""
+    program = lower(random_circuit(num_qubits, 20, seed=5), "x")
+    given = task(program, random_observables(num_qubits, 2), batch=3)
+    asked = NativeBackend(route="amplitudes")
+    found, right = results(given, asked), results(given, NativeBackend(route="samples"))
+    assert all(torch.equal(a, b) for a, b in zip(found, right, strict=True))
+    assert "route           samples: lanes are 16 samples" in asked.explain(given)
+
+
+@BOTH_ROUTES
+def test_explain_tells_the_route_that_is_taken(route: str) -> None:
+    """Numbers by hand: nine matrices on one qubit, 32 multiply-adds per amplitude for each."""
+    given = task(lower(hardware_efficient(WIDE, 1)), Observables.parse(None, WIDE), batch=16)
+    lines = NativeBackend(route=route).explain(given).splitlines()
+    assert "batch 16, torch.float64" in lines[0]
+    assert lines[1] == f"route           {route}: lanes are 16 {route}"
+    assert "27, fused into 9 matrices on one qubit and 0 on two; " in lines[2]
+    assert lines[2].endswith(f"{0 if route == 'samples' else 9} CX and 0 CZ move data")
+    assert f" {9 * 32 * 16 * 2**9:.3g} per training step" in lines[3]
+    assert lines[4] == "state           0.125 MiB, at any depth"
+    assert lines[5].endswith(" ms per training step on one core")

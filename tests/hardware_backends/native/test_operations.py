@@ -31,6 +31,7 @@ from nisqkit.hardware_backends.native.kernels import (
     W2,
 )
 from nisqkit.hardware_backends.native.operations import (
+    CHUNK_BITS,
     FEWEST_QUBITS,
     LANE_QUBITS,
     Operations,
@@ -120,24 +121,33 @@ def test_samples_route_has_every_block_but_the_cx(num_qubits: int, seed: int) ->
 
 
 def steps(found: Operations, num_qubits: int) -> list[Step]:
-    """The blocks that a table of the amplitudes route runs, by following its exchanges."""
+    """The blocks that a table of the amplitudes route runs, by following its exchanges.
+
+    Each pass counts bits within its own; without passes, all bits are those of the one.
+    """
     at = list(range(num_qubits))  # the qubit on each bit of the index; the lowest four are lanes
+    rows = range(num_qubits - LANE_QUBITS)
     result: list[Step] = []
-    for op in found.table:
-        if op[KIND] == LANES_OUT:
-            bits = op[V1 : W2 + 1].tolist()
-            assert len(set(bits)) == LANE_QUBITS
-            for lane, bit in enumerate(bits):
-                at[lane], at[bit + LANE_QUBITS] = at[bit + LANE_QUBITS], at[lane]
-            continue
-        assert_bits_single_out(op, num_qubits - LANE_QUBITS)
-        pairs = [(op[V1], op[W1]), (op[V2], op[W2])][: 1 if op[KIND] == ONE else 2]
-        assert all(v == w and int(v).bit_count() == 1 for v, w in pairs)
-        rows = [int(v).bit_length() - 1 for v, _ in pairs]
-        assert max(rows) < num_qubits - LANE_QUBITS
-        matrix = (int(op[SOURCE]), int(op[ROW]), int(op[LANE]), int(op[TRAINED]))
-        qubits = tuple(at[r + LANE_QUBITS] for r in rows)
-        result.append((int(op[KIND]), qubits, matrix if op[KIND] in (ONE, TWO) else ()))
+    begin = 0
+    for chosen, end in found.passes or ((tuple(rows), len(found.table)),):
+        assert set(chosen) <= set(rows)
+        assert list(chosen) == sorted(set(chosen))
+        for op in found.table[begin:end]:
+            if op[KIND] == LANES_OUT:
+                bits = op[V1 : W2 + 1].tolist()
+                assert len(set(bits)) == LANE_QUBITS
+                for lane, bit in enumerate(bits):
+                    row = chosen[bit] + LANE_QUBITS
+                    at[lane], at[row] = at[row], at[lane]
+                continue
+            assert_bits_single_out(op, len(chosen))
+            pairs = [(op[V1], op[W1]), (op[V2], op[W2])][: 1 if op[KIND] == ONE else 2]
+            assert all(v == w and int(v).bit_count() == 1 for v, w in pairs)
+            qubits = tuple(at[chosen[int(v).bit_length() - 1] + LANE_QUBITS] for v, _ in pairs)
+            matrix = (int(op[SOURCE]), int(op[ROW]), int(op[LANE]), int(op[TRAINED]))
+            result.append((int(op[KIND]), qubits, matrix if op[KIND] in (ONE, TWO) else ()))
+        begin = end
+    assert begin == len(found.table)
     assert found.masks == tuple((1 << at.index(q), 1 << at.index(q)) for q in range(num_qubits))
     return result
 
@@ -158,9 +168,9 @@ def by_qubit(sequence: list[Step], num_qubits: int) -> list[list[Step]]:
     return [[s for s in sequence if q in s[1]] for q in range(num_qubits)]
 
 
-def assert_same_circuit(plan: Schedule) -> Operations:
+def assert_same_circuit(plan: Schedule, chunk_bits: int = CHUNK_BITS) -> Operations:
     """Every block once, in order on each qubit, and on the rows alone (`steps` finds it there)."""
-    found, n = on_amplitudes(plan), plan.num_qubits
+    found, n = on_amplitudes(plan, chunk_bits), plan.num_qubits
     assert (found.route, found.rows) == ("amplitudes", 2 ** (n - LANE_QUBITS))
     assert len(steps(found, n)) == len(plan.blocks)
     assert by_qubit(steps(found, n), n) == by_qubit(blocks(plan), n)
@@ -174,11 +184,45 @@ def test_amplitudes_route_runs_every_block_once_and_in_order(num_qubits: int) ->
             assert_same_circuit(schedule(lower(random_circuit(num_qubits, 60, seed), inputs)))
 
 
-@pytest.mark.parametrize("num_qubits", [9, 10, 14])
-def test_amplitudes_route_of_circuits_that_move_numbers_alone(num_qubits: int) -> None:
+@pytest.mark.parametrize("chunk_bits", [5, 6, 7, 8])
+@pytest.mark.parametrize("num_qubits", [13, 14, 15, 16])
+def test_passes_run_every_block_once_and_in_order(num_qubits: int, chunk_bits: int) -> None:
+    """Each on ``chunk_bits`` of the row bits; no pass is empty."""
+    for seed in range(3):
+        plan = schedule(lower(random_circuit(num_qubits, 60, seed), "x"))
+        passes = assert_same_circuit(plan, chunk_bits).passes
+        assert bool(passes) == (num_qubits - LANE_QUBITS > chunk_bits + 2)
+        assert {len(bits) for bits, _ in passes} <= {chunk_bits}
+        ends = [0, *(end for _, end in passes)]
+        assert all(one < other for one, other in zip(ends, ends[1:], strict=False))
+
+
+@pytest.mark.parametrize("num_qubits", [18, 24])
+def test_wide_circuits_need_few_passes(num_qubits: int) -> None:
+    """Two for a layer, not one for each gate; and no passes where there is nothing to do."""
+    for circuit in (hardware_efficient(num_qubits, 5), u3_cu3(num_qubits, 5)):
+        found = on_amplitudes(schedule(lower(circuit)))
+        assert 2 <= len(found.passes) <= 2 * 5
+        assert {len(bits) for bits, _ in found.passes} == {CHUNK_BITS}
+    assert on_amplitudes(schedule(lower(QuantumCircuit(num_qubits)))).passes == ()
+    assert on_amplitudes(schedule(lower(hardware_efficient(17, 1)))).passes == ()
+
+
+@pytest.mark.parametrize(("num_qubits", "chunk_bits"), [(9, 11), (10, 11), (14, 11), (14, 5)])
+def test_amplitudes_route_of_circuits_that_move_numbers_alone(
+    num_qubits: int, chunk_bits: int
+) -> None:
     circuit = permutation(num_qubits, 40, seed=0)
     circuit.cz(0, num_qubits - 1)
-    assert_same_circuit(schedule(lower(circuit)))
+    assert_same_circuit(schedule(lower(circuit)), chunk_bits)
+
+
+def test_work_counts_rows_times_matrices() -> None:
+    """A unit's work grows with its rows and with depth; an empty circuit has none."""
+    one, three = (on_samples(schedule(lower(hardware_efficient(4, k)))) for k in (1, 3))
+    assert one.work == 4 * 2**4  # one matrix on each qubit; CX are free
+    assert three.work == 3 * one.work
+    assert on_samples(schedule(lower(QuantumCircuit(4)))).work == 0
 
 
 @pytest.mark.parametrize("num_qubits", [9, 12])
