@@ -70,10 +70,13 @@ class NativeBackend(Backend):
             units, lanes = -(-batch // LANES), LANES
         else:
             units, lanes = batch, 1
-        # every unit's state, and a copy and a co-state per worker; probabilities come on top
+        # every unit's state, and a copy and a co-state per worker; probabilities come on top, with
+        # their gradients or, for shots, in double precision
         states = units + 2 * min(units, self._workers())
-        if task.shots is not None or task.observables.sums is None:
+        if task.shots is not None:
             states += 2 * units
+        elif task.observables.sums is None:
+            states += units
         check_memory(n, 2 * task.inputs.element_size() * states * lanes * 2**n)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:

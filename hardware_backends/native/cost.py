@@ -93,5 +93,5 @@ def step_seconds(program: Program, batch: int, threads: int) -> float:
         options.append(on_amplitudes(blocks))
     best = min(options, key=lambda o: cost(o, batch).seconds)
     units = -(-batch // LANES) if best.route == "samples" else batch
-    parts = threads if best.passes else min(threads, units)
+    parts = threads if best.passes else max(1, min(threads, units))
     return PER_STEP + (cost(best, batch).seconds - PER_STEP) / parts

@@ -23,7 +23,7 @@ from nisqkit.hardware_backends.native.vectors import LANES, copy
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 PARTS = 64
-"""Parts of the rows whose sums are taken apart."""
+"""Parts of the rows, or of the chunks, whose sums are taken apart."""
 
 
 @njit(**_OPTIONS)
@@ -55,22 +55,26 @@ def backward_chunks(  # type: ignore[no-untyped-def]
     re, im, c_re, c_im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im,
     sample, sy, own_y_re, own_y_im, first, last,
 ):  # fmt: skip
-    """`kernels.backward` on chunks; the overlaps of each chunk are kept apart (first axis)."""
+    """`kernels.backward` on parts ``first <= k < last`` of the chunks.
+
+    The overlaps of each part are kept apart (first axis).
+    """
     b_re, b_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
     d_re, d_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
-    for c in range(first, last):
-        move(re, b_re, inner, outer[c], True)
-        move(im, b_im, inner, outer[c], True)
-        move(c_re, d_re, inner, outer[c], True)
-        move(c_im, d_im, inner, outer[c], True)
-        kernels.backward(
-            b_re, b_im, d_re, d_im, ops, s_re, s_im, s_quads, own_re, own_im, sample,
-            sy[c], own_y_re[c], own_y_im[c],
-        )  # fmt: skip
-        move(b_re, re, inner, outer[c], False)
-        move(b_im, im, inner, outer[c], False)
-        move(d_re, c_re, inner, outer[c], False)
-        move(d_im, c_im, inner, outer[c], False)
+    for k in range(first, last):
+        for c in range(len(outer) * k // len(sy), len(outer) * (k + 1) // len(sy)):
+            move(re, b_re, inner, outer[c], True)
+            move(im, b_im, inner, outer[c], True)
+            move(c_re, d_re, inner, outer[c], True)
+            move(c_im, d_im, inner, outer[c], True)
+            kernels.backward(
+                b_re, b_im, d_re, d_im, ops, s_re, s_im, s_quads, own_re, own_im, sample,
+                sy[k], own_y_re[k], own_y_im[k],
+            )  # fmt: skip
+            move(b_re, re, inner, outer[c], False)
+            move(b_im, im, inner, outer[c], False)
+            move(d_re, c_re, inner, outer[c], False)
+            move(d_im, c_im, inner, outer[c], False)
 
 
 @njit(**_OPTIONS)
@@ -167,13 +171,14 @@ class WideRun(Run):
         total = np.zeros((2, *own[0].shape), self.dtype)
         for inner, outer, ops in reversed(self._passes()):
             table = self.plan.operations.table[ops]
-            part_sy = np.zeros((len(outer), *sy.shape))
-            part_own = np.zeros((2, len(outer), *own[0].shape), self.dtype)
+            parts = min(PARTS, len(outer))
+            part_sy = np.zeros((parts, *sy.shape))
+            part_own = np.zeros((2, parts, *own[0].shape), self.dtype)
             chunks = partial(
                 backward_chunks, *states, inner, outer, table, *s[:2], s[2][ops], *own, b % LANES,
                 part_sy, *part_own,
             )  # fmt: skip
-            divide(chunks, len(outer), self.workers)
+            divide(chunks, parts, self.workers)
             sy += part_sy.sum(axis=0)
             total += part_own.sum(axis=1)
         return total

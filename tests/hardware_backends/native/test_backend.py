@@ -439,6 +439,7 @@ def test_the_memory_that_is_checked_is_the_memory_that_is_used(
     given = task(program, Observables.parse(probs, 14), batch)
     backend = NativeBackend(threads=2, route=route)
     promises: list[int] = []
+    backend.run([given])[0].values.sum().backward()  # loads the kernels
     monkeypatch.setattr(module, "check_memory", lambda _, needed: promises.append(needed))
     tracemalloc.start()
     backend.run([given])[0].values.sum().backward()

@@ -1,5 +1,6 @@
 """Where qubits stand: masks that follow CX gates, and exchanges that lose and reorder no block."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -194,7 +195,7 @@ def test_passes_run_every_block_once_and_in_order(num_qubits: int, chunk_bits: i
         assert bool(passes) == (num_qubits - LANE_QUBITS > chunk_bits + 2)
         assert {len(bits) for bits, _ in passes} <= {chunk_bits}
         ends = [0, *(end for _, end in passes)]
-        assert all(one < other for one, other in zip(ends, ends[1:], strict=False))
+        assert all(one < other for one, other in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize("num_qubits", [18, 24])

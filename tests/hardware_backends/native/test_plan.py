@@ -39,13 +39,21 @@ def values(forms: Forms, parameters: Iterable[float]) -> list[float]:
     ]
 
 
+AFFINE = angle(4).compose(u3_cu3(4, 2))
+
+
+@pytest.mark.parametrize("circuit", [AFFINE, random_circuit(4, 60, seed=2)])
 @pytest.mark.parametrize("inputs", ["x", None])
-def test_forms_are_the_programs_angles(inputs: str | None) -> None:
-    program = lower(random_circuit(4, 60, seed=2), inputs)
+def test_forms_are_the_programs_angles(inputs: str | None, circuit: QuantumCircuit) -> None:
+    """Of inputs and weights, or where those enter by products, of the angles themselves."""
+    program = lower(circuit, inputs)
     made = plan(program, Observables.parse(None, 4), "samples")
+    assert made.affine == (circuit is AFFINE)
     x = torch.linspace(-1, 2, len(program.inputs)).double()
     w = torch.linspace(0.3, 1.7, len(program.weights)).double()
     angles = program.angles(x[None], w)[0].numpy()
+    shared, own = program.split_angles(x[None], w)
+    parameters = torch.cat([x, w] if made.affine else [own[0], shared]).tolist()
     for groups, forms, per_lane in (
         (made.schedule.shared, made.shared_forms, 16),
         (made.schedule.own, made.own_forms, 1),
@@ -54,8 +62,8 @@ def test_forms_are_the_programs_angles(inputs: str | None) -> None:
         frequency = np.repeat(groups.frequency, per_lane)
         wanted = np.where(slots >= 0, angles[slots], 0.0)
         assert np.array_equal(forms[0].used, slots >= 0)
-        assert_allclose(values(forms[0], [*x, *w]), frequency * wanted, atol=1e-14)
-        assert_allclose(values(forms[1], [*x, *w]), wanted, atol=1e-14)
+        assert_allclose(values(forms[0], parameters), frequency * wanted, atol=1e-14)
+        assert_allclose(values(forms[1], parameters), wanted, atol=1e-14)
 
 
 def with_amplitudes(of: str) -> Program:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Statevector
@@ -45,18 +44,23 @@ def cut(program: Program, observables: Observables, chunk_bits: int) -> Plan:
     return Plan(program, observables, blocks, operations)
 
 
-def in_passes(task: Task, chunk_bits: int = 6, workers: int = 1) -> list[Tensor]:
-    """Values, and gradients of inputs and weights for a random mixture of the values."""
+def start(task: Task, chunk_bits: int, workers: int = 1) -> tuple[WideRun, list[Tensor]]:
+    """The run of a task in passes, and its parameters: those of the task, or all angles."""
     plan = cut(task.program, task.observables, chunk_bits)
     x, w = task.inputs, task.weights
     if not plan.affine:
         w, x = task.program.split_angles(x, w)
-    run = WideRun(plan, x.detach().numpy(), w.detach().numpy(), workers)
+    return WideRun(plan, x.detach().numpy(), w.detach().numpy(), workers), [x, w]
+
+
+def in_passes(task: Task, chunk_bits: int = 6, workers: int = 1) -> list[Tensor]:
+    """Values, and gradients of inputs and weights for a random mixture of the values."""
+    run, parameters = start(task, chunk_bits, workers)
     values = torch.from_numpy(run.forward())
     slopes = [torch.from_numpy(g) for g in run.backward(mixture(values).numpy())]
-    assert all(t.dtype == x.dtype for t in (values, *slopes))
+    assert all(t.dtype == task.inputs.dtype for t in (values, *slopes))
     wanted = [task.inputs, task.weights]
-    return [values, *torch.autograd.grad([x, w], wanted, slopes, materialize_grads=True)]
+    return [values, *torch.autograd.grad(parameters, wanted, slopes, materialize_grads=True)]
 
 
 def mixture(values: Tensor) -> Tensor:
@@ -154,27 +158,32 @@ def test_threads_do_not_change_a_bit(probs: bool, dtype: torch.dtype) -> None:
         assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
 
 
+def test_more_chunks_than_parts() -> None:
+    """128 chunks; the overlaps of two at a time are added up before those of the parts are."""
+    program, observables = lower(random_circuit(16, 30, seed=1), "x"), random_observables(16, 2)
+    assert_like_reference(program, observables, 1, torch.float64, chunk_bits=5)
+    task = make_task(program, observables, 1, torch.float32)
+    alone, again = (in_passes(task, chunk_bits=5, workers=workers) for workers in (1, 3))
+    assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
 def test_the_final_state_is_qiskits() -> None:
     """Where the masks say that each basis state is."""
     circuit = random_circuit(13, 60, seed=3)
-    program = lower(circuit)
-    weights = random_numbers(len(program.weights), seed=3).numpy()
-    named = dict(zip(program.weights, weights, strict=True))
+    task = make_task(lower(circuit), Observables.parse("probs", 13), 1, torch.float64)
+    named = dict(zip(task.program.weights, task.weights.tolist(), strict=True))
     bound = circuit.assign_parameters({p: named[p.name] for p in circuit.parameters})
-    plan = cut(program, Observables.parse("probs", 13), 5)
-    run = WideRun(plan, np.zeros((1, 0)), weights, workers=2)
+    run, _ = start(task, chunk_bits=5, workers=2)
     run.forward()
-    state = (run.re[0] + 1j * run.im[0]).ravel()[plan.places]
-    assert abs(np.vdot(Statevector(bound).data, state)) == pytest.approx(1, abs=1e-13)
-    assert_allclose(abs(state), abs(Statevector(bound).data), atol=1e-14)
+    state = (run.re[0] + 1j * run.im[0]).ravel()[run.plan.places]
+    assert abs(np.vdot(Statevector(bound).data, state)) == pytest.approx(1, abs=1e-12)
+    assert_allclose(abs(state), abs(Statevector(bound).data), atol=1e-13)
 
 
 def test_backward_leaves_the_state_alone() -> None:
     """So that it can be repeated."""
     program = lower(random_circuit(13, 40, seed=2), "x")
-    plan = cut(program, random_observables(13, 1), 6)
-    x = random_numbers(2, len(program.inputs), seed=0).numpy()
-    run = WideRun(plan, x, random_numbers(len(program.weights), seed=1).numpy(), workers=1)
+    run, _ = start(make_task(program, random_observables(13, 1), 2, torch.float64), chunk_bits=6)
     slopes = np.ones_like(run.forward())
     before = run.re.copy()
     first, second = run.backward(slopes), run.backward(slopes)
@@ -208,20 +217,16 @@ def test_eighteen_qubits_without_gates() -> None:
     assert NativeBackend().run([empty])[0].values.tolist() == [[1, 0]]
 
 
-def rows_of(plan: Plan) -> list[tuple[NDArray[np.int64], NDArray[np.int64], slice]]:
-    program = plan.program
-    return WideRun(plan, np.zeros((1, 0)), np.zeros(len(program.weights)), 1)._passes()
-
-
 def test_chunks_hold_every_row_once_and_passes_every_operation_once() -> None:
-    plan = cut(lower(random_circuit(13, 60, seed=4)), Observables.parse(None, 13), 5)
-    parts = rows_of(plan)
+    program = lower(random_circuit(13, 60, seed=4))
+    run, _ = start(make_task(program, Observables.parse(None, 13), 1, torch.float64), chunk_bits=5)
+    parts = run._passes()
     for inner, outer, _ in parts:
         assert len(inner) == 2**5
         rows = (outer[:, None] + inner).ravel()
         assert sorted(rows.tolist()) == list(range(2 ** (13 - LANE_QUBITS)))
     covered = [k for _, _, ops in parts for k in range(ops.start, ops.stop)]
-    assert covered == list(range(len(plan.operations.table)))
+    assert covered == list(range(len(run.plan.operations.table)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
