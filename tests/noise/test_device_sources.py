@@ -1,5 +1,4 @@
 import json
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -107,9 +106,7 @@ def test_every_snapshot_loads_and_survives_json() -> None:
     names = available_devices()
     assert len(names) > 60
     for name in names:
-        start = time.perf_counter()
         device = Device.load(name)
-        assert time.perf_counter() - start < 1.0
         assert Device.load(name) is device
         assert Device.from_json(device.to_json()) == device
 

@@ -4,7 +4,7 @@ import sys
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as processes
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from nisqkit.circuits import angle, hardware_efficient
@@ -26,4 +26,4 @@ def main(rank: int, rendezvous: str) -> None:
 
 
 if __name__ == "__main__":
-    processes.spawn(main, args=(sys.argv[1],), nprocs=2)
+    spawn(main, args=(sys.argv[1],), nprocs=2)
