@@ -96,6 +96,11 @@ class Plan:
         return AngleMap(batched, shared, (0.0,) * angle_map.num_slots, terms)
 
     @cached_property
+    def widths(self) -> tuple[int, int]:
+        """Numbers of inputs and weights that the kernels take."""
+        return len(self._angle_map.inputs), len(self._angle_map.weights)
+
+    @cached_property
     def shared_forms(self) -> tuple[Forms, Forms]:
         """Of each factor and lane of the shared matrices: as waves, and as angles for slopes."""
         groups = self.schedule.shared

@@ -49,6 +49,7 @@ class Run:
     """One forward pass and what its backward pass needs: the final states."""
 
     def __init__(self, plan: Plan, inputs: Array, weights: Array, workers: int) -> None:
+        assert (inputs.shape[1], len(weights)) == plan.widths, "the kernels do not check bounds"
         self.plan, self.workers = plan, workers
         self.inputs, self.weights, self.dtype = inputs, weights, inputs.dtype
         self.batch = len(inputs)
