@@ -14,6 +14,11 @@ from nisqkit.circuits.encoders import encoder as encoder
 from nisqkit.circuits.encoders import zz_feature_map as zz_feature_map
 from nisqkit.circuits.lower import lower as lower
 from nisqkit.circuits.observables import Observables as Observables
+from nisqkit.circuits.pennylane_io import from_pennylane as from_pennylane
+from nisqkit.circuits.pennylane_io import to_pennylane as to_pennylane
 from nisqkit.circuits.program import GateUse as GateUse
 from nisqkit.circuits.program import Program as Program
+from nisqkit.circuits.qasm import from_qasm3 as from_qasm3
+from nisqkit.circuits.qasm import to_qasm3 as to_qasm3
 from nisqkit.circuits.task import Task as Task
+from nisqkit.circuits.to_qiskit import circuit_of as circuit_of

@@ -7,7 +7,8 @@ when the program runs. The structure is read at two generic points, and the angl
 with the function at a point that it was not traced at: a function that leaves torch on the way
 (NumPy on a parameter, an ``if`` on its value, random numbers) is an error and never a wrong number.
 
-Wire ``k`` is qubit ``k``, and Pauli strings are read right to left as in Qiskit. The way out is in
+Wire ``k`` is qubit ``k`` (except where `read_qnode` keeps the columns of ``qp.probs``), and Pauli
+strings are read right to left as in Qiskit. The way out is in
 ``pennylane_writer.py``.
 """
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.pennylane_call import (
+    Call,
     Shapes,
     resolve_arguments,
     to_tensor,
@@ -83,14 +85,9 @@ def from_pennylane(
         >>> program.inputs, program.weights[:2]
         (('inputs[0]', 'inputs[1]'), ('weights[0]', 'weights[1]'))
     """
-    return read_qnode(
-        function,
-        num_inputs=num_inputs,
-        weight_shapes=weight_shapes,
-        inputs_argument=inputs_argument,
-        num_qubits=num_qubits,
-        wires=wires,
-    )[0]
+    qp = import_pennylane()
+    call = resolve_arguments(qp, function, num_inputs, weight_shapes, inputs_argument)
+    return _read(qp, call, num_qubits, _device_wires(function) if wires is None else wires)[0]
 
 
 def read_qnode(
@@ -107,6 +104,10 @@ def read_qnode(
     Arguments and errors are those of `from_pennylane` and `observables_of`; what is measured is
     ``None`` if there is no measurement. The number of shots is not read: a layer has its own.
 
+    A QNode that returns ``qp.probs`` keeps its columns: unless ``wires`` is given, wire ``i`` of
+    the ``n`` measured ones becomes qubit ``n - 1 - i``, since PennyLane takes the first wire as the
+    most significant bit and Qiskit the last qubit.
+
     Example:
         >>> import pennylane as qp
         >>> @qp.qnode(qp.device("default.qubit", wires=2))
@@ -118,11 +119,27 @@ def read_qnode(
     """
     qp = import_pennylane()
     call = resolve_arguments(qp, function, num_inputs, weight_shapes, inputs_argument)
+    if wires is None:
+        wires = _device_wires(function)
+        tape = call.tape(*sample_point(len(call.inputs), len(call.weights), seed=1))
+        if [type(m) for m in tape.measurements] == [qp.measurements.ProbabilityMP]:
+            order = list(_wire_order(tape, num_qubits, wires))
+            columns = tape.measurements[0].wires.tolist() or order
+            if set(columns) == set(order):
+                wires, num_qubits = columns[::-1], None
+    return _read(qp, call, num_qubits, wires)
+
+
+def _device_wires(function: Any) -> list[Any] | None:
+    """The wires of a QNode's device, if it has any."""
+    wires = getattr(getattr(function, "device", None), "wires", None)
+    return wires.tolist() if wires else None
+
+
+def _read(
+    qp: Any, call: Call, num_qubits: int | None, wires: Sequence[Any] | None
+) -> tuple[Program, Observables | None]:
     sizes = len(call.inputs), len(call.weights)
-    if wires is None and (
-        device_wires := getattr(getattr(function, "device", None), "wires", None)
-    ):
-        wires = device_wires.tolist()
 
     def read(x: Tensor, w: Tensor) -> tuple[Any, list[tuple[int, Step]], Any]:
         tape = call.tape(x, w)

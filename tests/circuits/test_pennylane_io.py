@@ -21,7 +21,7 @@ from nisqkit.circuits.pennylane_io import (
 )
 from nisqkit.circuits.to_qiskit import circuit_of
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.reference import ReferenceBackend
+from nisqkit.hardware_backends.reference import ReferenceBackend, final_state
 
 DEVICE = qp.device("default.qubit")
 
@@ -396,3 +396,23 @@ def test_wrong_objects_are_refused() -> None:
     circuit = random_circuit(2, num_gates=3, seed=0)
     with pytest.raises(ValueError, match="num_inputs=2, but the function has 3 inputs"):
         from_pennylane(to_pennylane(circuit, "x"), num_inputs=2)
+
+
+@pytest.mark.parametrize("measured", [[0, 1, 2], [2, 0, 1], [2, 1, 0], None])
+@pytest.mark.parametrize("device_wires", [3, [1, 2, 0], None])
+def test_a_qnode_keeps_the_columns_of_its_probabilities(
+    measured: list[int] | None, device_wires: Any
+) -> None:
+    @qp.qnode(qp.device("default.qubit", wires=device_wires))
+    def qnode(inputs: Tensor) -> Any:
+        qp.RY(inputs[0], wires=1)
+        qp.RY(inputs[1], wires=0)
+        qp.RY(inputs[2], wires=2)
+        qp.CNOT([0, 2])
+        return qp.probs(wires=measured) if measured else qp.probs()
+
+    x = torch.tensor([0.3, 1.1, 2.0], dtype=torch.float64)
+    program, observables = read_qnode(qnode, num_inputs=3)
+    assert observables == Observables.parse("probs", 3)
+    state = final_state(program, program.angles(x[None], x[:0])).flatten()
+    assert torch.allclose(state.abs() ** 2, qnode(x), atol=1e-12)
