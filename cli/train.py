@@ -214,10 +214,24 @@ def train(
     if resume:
         first = folder if seeds == 1 else folder / f"seed{config.seed}"
         config = _recorded(first, given) or config
+    _refuse_idle(given, config)
     if seeds == 1:
         _train_once(config, folder, resume, baselines)
     else:
         _train_seeds(config, seeds, folder, resume, baselines)
+
+
+def _refuse_idle(given: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse options that would change nothing."""
+    for why, value, idle in (
+        ("--data", config.data, ("task", "data_dir")),
+        ("--model", config.model, ("circuit", "depth", "qubits")),
+    ):
+        names = [f"--{name.replace('_', '-')}" for name in idle if name in given]
+        if value is not None and names:
+            raise ValueError(
+                f"{' and '.join(names)} would change nothing beside {why}: leave out one of them"
+            )
 
 
 def _recorded(folder: Path, given: dict[str, Any]) -> TrainConfig | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -21,6 +22,8 @@ class TrainConfig:
     Attributes:
         task: a task of `nisqkit.qml.datasets.available_datasets()`; not used when `data` is given.
         data: path of an ``.npz`` file with your own data, see `nisqkit.qml.datasets.load_npz`.
+            Kept as an absolute path, as are `data_dir` and the file of `model`, so that a run can
+            be used from any folder.
         data_dir: folder with the task's files, for tasks that need some.
         circuit: the ansatz, one of `nisqkit.qml.models.CIRCUITS`.
         depth: the ansatz's depth: blocks or layers.
@@ -28,10 +31,12 @@ class TrainConfig:
         model: ``"module:function"`` or ``"path/file.py:function"``, called with
             ``(num_features, num_classes)``, which returns your own `torch.nn.Module`; then
             `circuit`, `depth` and `qubits` are not used.
-        backend: the backend that trains, such as ``"native"`` or ``"aer"``.
+        backend: the backend that trains, such as ``"native"`` or ``"aer"``. The quantum layers of
+            your own model move to it, except that ``"native"`` leaves them where they are.
         devices: noisy devices to evaluate on at the end. With ``backend="aer"`` and one device,
             the model is also trained on it.
-        shots: measurements per circuit on devices; None: exact expectation values.
+        shots: measurements per circuit on devices, and in training on every backend but
+            ``"native"``; None: exact expectation values.
         epochs: passes over the training split.
         batch_size: samples per step.
         optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"rmsprop"``, as in `torch.optim`.
@@ -44,7 +49,9 @@ class TrainConfig:
         checkpoint_every_steps: also write a checkpoint within an epoch after this many steps.
 
     Raises:
-        ValueError: a value that cannot work, or an unknown name; says what is allowed.
+        ValueError: a value that cannot work or would change nothing, or an unknown name; says
+            what is allowed.
+        TypeError: `devices` is no list of names.
 
     Example:
         >>> config = TrainConfig(task="digits2", epochs=5)
@@ -74,7 +81,18 @@ class TrainConfig:
     checkpoint_every_steps: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "devices", tuple(self.devices))
+        if isinstance(self.devices, str) or not all(isinstance(d, str) for d in self.devices):
+            raise TypeError(
+                f"devices={self.devices!r} must be a list of names, such as ['fake_santiago']"
+            )
+        absolute = {
+            "data": self.data and os.path.abspath(self.data),
+            "data_dir": self.data_dir and os.path.abspath(self.data_dir),
+            "model": self.model and _with_absolute_file(self.model),
+            "devices": tuple(self.devices),
+        }
+        for name, value in absolute.items():
+            object.__setattr__(self, name, value)
         for name in ("depth", "epochs", "batch_size", "threads"):
             _check_count(name, getattr(self, name))
         for name in ("qubits", "shots", "patience", "checkpoint_every_steps"):
@@ -98,6 +116,12 @@ class TrainConfig:
                 f"({', '.join(self.devices)}); train on one, then use `nisqkit evaluate` with the "
                 "others"
             )
+        if self.shots is not None and self.backend == "native" and not self.devices:
+            raise ValueError(
+                f"shots={self.shots} would change nothing: backend='native' trains with exact "
+                "values, and there is no device to evaluate on. Name a device (--device NAME), "
+                "choose another backend, or leave out shots"
+            )
 
     @property
     def task_name(self) -> str:
@@ -105,6 +129,16 @@ class TrainConfig:
         if self.data is None:
             return self.task
         return self.data.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".npz")
+
+    @property
+    def model_name(self) -> str:
+        """The ansatz, or your own model without the folders of its file, for titles and tables.
+
+        Example:
+            >>> TrainConfig(model="folder/own.py:build").model_name
+            'own.py:build'
+        """
+        return self.circuit if self.model is None else os.path.basename(self.model)
 
     @property
     def training_device(self) -> str | None:
@@ -153,6 +187,11 @@ class TrainConfig:
         """
         mine, others = self.to_dict(), other.to_dict()
         return [f"{k} ({mine[k]!r}, not {others[k]!r})" for k in mine if mine[k] != others[k]]
+
+
+def _with_absolute_file(model: str) -> str:
+    where, colon, function = model.rpartition(":")
+    return f"{os.path.abspath(where)}:{function}" if where.endswith(".py") else model
 
 
 def _check_count(name: str, value: object) -> None:

@@ -251,18 +251,22 @@ def with_backend(
         >>> noisy = with_backend(model, "aer", noise=Device.load("fake_santiago"))
     """
     result = copy.deepcopy(model)
-    layers = quantum_layers(result)
-    if not layers:
+    if not quantum_layers(result):
         raise ValueError(
             f"the model ({type(model).__name__}) has no QuantumLayer, so backend={backend!r} and a "
             "device would change nothing: leave them out"
         )
-    for name, layer in layers.items():
-        replacement = layer.with_backend(backend, noise=noise, shots=shots)
+    moved: dict[nn.Module, QuantumLayer] = {}
+    # A layer that is used in two places has two names, and stays one layer.
+    for name, layer in list(result.named_modules(remove_duplicate=False)):
+        if not isinstance(layer, QuantumLayer):
+            continue
+        if layer not in moved:
+            moved[layer] = layer.with_backend(backend, noise=noise, shots=shots)
         if name == "":
-            return replacement
+            return moved[layer]
         parent, _, child = name.rpartition(".")
-        setattr(result.get_submodule(parent), child, replacement)
+        setattr(result.get_submodule(parent), child, moved[layer])
     return result
 
 

@@ -87,6 +87,11 @@ def evaluate_run(
     Raises:
         ValueError: an unknown device, data that changed since, or options that cannot work.
     """
+    if shots is not None and not devices:
+        raise ValueError(
+            f"shots={shots} would change nothing without a device, since noise-free values are "
+            "exact: name a device (--device NAME), or leave out shots"
+        )
     loaded = [Device.load(name) for name in devices]
     dataset = load_data(run.config)
     check_same_data(run.checkpoint, dataset, str(run.path))

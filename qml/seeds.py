@@ -93,7 +93,7 @@ def model_name(config: TrainConfig) -> str:
         >>> model_name(TrainConfig(circuit="u3-cu3", depth=4))
         'u3-cu3, depth 4'
     """
-    return f"{config.circuit}, depth {config.depth}" if config.model is None else config.model
+    return f"{config.circuit}, depth {config.depth}" if config.model is None else config.model_name
 
 
 def rows_of(model: str, reports: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -79,6 +79,7 @@ def train(
         ValueError: an unknown name, data or a model that do not fit, a folder with another run, or
             a training loss that is not finite. All but the last are found before training starts.
         FileNotFoundError: missing files, or nothing to resume.
+        TypeError: `config` is something else.
         TrainingInterrupted: Ctrl-C was pressed.
 
     Example:
@@ -86,6 +87,10 @@ def train(
         >>> len(result.history), result.report["sizes"]["test"]
         (2, 54)
     """
+    if not isinstance(config, TrainConfig):
+        raise TypeError(
+            f"train takes a TrainConfig, not {config!r:.60}: write train(TrainConfig(task=...))"
+        )
     watcher = watcher or Watcher()
     folder = None if out is None else RunFolder(out)
     if folder is not None:
@@ -127,11 +132,20 @@ def load_data(config: TrainConfig) -> Dataset:
 
 
 def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.Module:
-    """Build the model that a config names, with its initial weights."""
+    """Build the model that a config names, with its initial weights, where the config trains it.
+
+    Raises:
+        ValueError: another backend than ``"native"`` for a model of one's own without a
+            `QuantumLayer`; or as in `load_model` and `classifier`.
+    """
     torch.default_generator.manual_seed(config.seed)
+    name = config.training_device
+    device = None if name is None else Device.load(name)
     if config.model is not None:
-        return load_model(config.model, num_features, num_classes)
-    device = config.training_device
+        model = load_model(config.model, num_features, num_classes)
+        if config.backend == "native":  # the default: the model's layers stay where they are
+            return model
+        return with_backend(model, config.backend, noise=device, shots=config.shots)
     return classifier(
         num_features,
         num_classes,
@@ -139,7 +153,7 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
         config.depth,
         qubits=config.qubits,
         backend=config.backend,
-        noise=None if device is None else Device.load(device),
+        noise=device,
         shots=None if config.backend == "native" else config.shots,
         seed=config.seed,
     )
@@ -219,8 +233,7 @@ def _draw(
     # Imported here since matplotlib takes half a second, which importing nisqkit should not.
     from nisqkit.qml.plots import confusion_matrix, learning_curve, save_figure
 
-    what = config.circuit if config.model is None else config.model
-    title = f"{config.task_name}, {what}, seed {config.seed}"
+    title = f"{config.task_name}, {config.model_name}, seed {config.seed}"
     curve = learning_curve(state.history, title, state.best_epoch)
     save_figure(curve, folder.path / "learning_curve.png")
     result = evaluations[0]

@@ -113,6 +113,33 @@ def test_your_own_data_and_model() -> None:
     assert Path("runs/own-seed0/report.json").is_file()
 
 
+def test_a_run_with_relative_paths_is_used_from_another_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.savez("own.npz", features=np.eye(20), labels=np.arange(20) % 2)
+    Path("own.py").write_text(
+        "from torch import nn\ndef build(inputs, classes): return nn.Linear(inputs, classes)"
+    )
+    data = ["--data", "own.npz", "--epochs", "1", "--out", "run"]
+    done = nisqkit("train", *data, "--model", "own.py:build")
+    assert done.exit_code == 0, done.output
+    Path("other").mkdir()
+    monkeypatch.chdir("other")
+    for command in (["evaluate", "../run"], ["predict", "../run", "--data", "../own.npz"]):
+        done = nisqkit(*command)
+        assert done.exit_code == 0, done.output
+    monkeypatch.chdir("..")
+    for model in ("own.py:build", str(Path("own.py:build").absolute())):
+        done = nisqkit("train", "--resume", *data, "--model", model)
+        assert done.exit_code == 0, done.output
+
+
+def test_evaluate_with_shots_but_no_device() -> None:
+    done = nisqkit("evaluate", str(trained()), "--shots", "10")
+    assert done.exit_code == 2
+    assert "shots=10 would change nothing without a device" in done.stderr
+
+
 def test_seeds_print_means() -> None:
     done = nisqkit("train", *SHORT, "--seeds", "2")
     assert done.exit_code == 0, done.output
@@ -177,7 +204,13 @@ def test_predict_to_a_file_and_to_the_screen() -> None:
         (["train", "--circuit", "u3cu3"], "did you mean 'u3-cu3'?"),
         (["train", "--schedule", "cosin"], "did you mean 'cosine'?"),
         (["train", "--epochs", "0"], "epochs=0 must be a whole number of at least 1"),
-        (["train", "--data", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["train", "--data", "nowhere.npz"], "nowhere.npz; give the path of an .npz file"),
+        (["train", "--data", "x.npz", "--task", "digits2"], "--task would change nothing beside"),
+        (
+            ["train", "--model", "m.py:f", "--depth", "3", "--qubits", "4"],
+            "--depth and --qubits would change nothing beside --model",
+        ),
+        (["train", "--shots", "100"], "shots=100 would change nothing: backend='native' trains"),
         (["train", "--model", "nowhere"], "must be 'module:function'"),
         (["train", "--task", "mnist4", "--data-dir", "nowhere"], "is not a folder"),
         (["train", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from nisqkit.qml.config import TrainConfig
@@ -51,12 +53,30 @@ def test_task_name(config: TrainConfig, name: str) -> None:
         ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'?"),
         ({"devices": ("a", "b", "a")}, "devices lists a twice"),
         ({"devices": ("a", "b"), "backend": "aer"}, "trains on one device, but 2 are given"),
+        ({"shots": 9}, "shots=9 would change nothing: backend='native' trains with exact values"),
         ({"epoch": 3}, "unknown field of TrainConfig 'epoch'; did you mean 'epochs'?"),
     ],
 )
 def test_values_that_cannot_work(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         TrainConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("devices", ["fake_lima", [3]])
+def test_devices_that_are_no_list_of_names(devices: object) -> None:
+    with pytest.raises(TypeError, match="must be a list of names, such as"):
+        TrainConfig.from_dict({"devices": devices})
+
+
+def test_files_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(data="own.npz", data_dir="files", model="own.py:build")
+    assert config.data == str(tmp_path / "own.npz")
+    assert config.data_dir == str(tmp_path / "files")
+    assert config.model == f"{tmp_path / 'own.py'}:build"
+    monkeypatch.chdir("/")
+    assert TrainConfig.from_json(config.to_json()) == config
+    assert TrainConfig(model="package.module:build").model == "package.module:build"
 
 
 def test_json_of_something_else() -> None:

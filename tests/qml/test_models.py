@@ -122,6 +122,14 @@ def test_with_backend_on_a_bare_layer() -> None:
     assert torch.allclose(other(x), layer(x), atol=1e-5)
 
 
+def test_a_layer_in_two_places_moves_in_both() -> None:
+    layer = classifier(4, 4, depth=1, qubits=4, seed=0)[0]
+    moved = with_backend(nn.Sequential(layer, nn.Tanh(), layer), "reference")
+    assert isinstance(moved, nn.Sequential)
+    assert moved[0] is moved[2]
+    assert moved[0].backend.name == "reference"
+
+
 def test_with_backend_without_a_quantum_layer() -> None:
     with pytest.raises(ValueError, match=r"the model \(Linear\) has no QuantumLayer"):
         with_backend(nn.Linear(2, 2), "aer", noise=Device.load("fake_manila"))

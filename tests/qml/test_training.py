@@ -9,8 +9,10 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
+from nisqkit.noise.device import Device
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.models import classifier, quantum_layers
 from nisqkit.qml.training import TrainResult, train
 
 CONFIG = TrainConfig(depth=1, epochs=3, batch_size=64, lr=0.05)
@@ -135,11 +137,11 @@ def test_a_device_to_train_on_is_used() -> None:
     ("changes", "error", "message"),
     [
         ({"task": "digit4"}, ValueError, r"unknown dataset 'digit4'; did you mean 'digits4'"),
-        ({"data": "nowhere.npz"}, FileNotFoundError, r"there is no file nowhere\.npz"),
+        ({"data": "nowhere.npz"}, FileNotFoundError, r"there is no file .*nowhere\.npz"),
         ({"devices": ("fake_santigo",)}, ValueError, "did you mean 'fake_santiago'"),
         ({"backend": "natve"}, ValueError, "unknown backend 'natve'; did you mean 'native'"),
         ({"circuit": "u3cu3"}, ValueError, "unknown circuit 'u3cu3'; did you mean 'u3-cu3'"),
-        ({"model": "nowhere.py:build"}, FileNotFoundError, r"there is no file nowhere\.py"),
+        ({"model": "nowhere.py:build"}, FileNotFoundError, r"there is no file .*nowhere\.py"),
         ({"model": "torch.nn:Linaer"}, ValueError, "did you mean 'Linear'"),
         (
             {"model": "torch.nn:Linear", "devices": ("fake_manila",)},
@@ -150,6 +152,11 @@ def test_a_device_to_train_on_is_used() -> None:
             {"qubits": 8, "devices": ("fake_manila",)},
             ValueError,
             "8 qubits and fake_manila has 5",
+        ),
+        (
+            {"model": "torch.nn:Linear", "backend": "reference"},
+            ValueError,
+            r"has no QuantumLayer, so backend='reference'",
         ),
         ({"qubits": 6}, ValueError, "6 outputs .* 4 classes"),
     ],
@@ -167,6 +174,31 @@ def test_bad_input(
 
 def own_model(num_features: int, num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(num_features, 8), nn.Dropout(0.1), nn.Linear(8, num_classes))
+
+
+def own_circuit(num_features: int, num_classes: int) -> nn.Module:
+    return classifier(num_features, num_classes, "u3", depth=1, seed=0)
+
+
+def test_a_model_of_ones_own_trains_on_the_given_backend() -> None:
+    config = replace(CONFIG, model=f"{__file__}:own_circuit", task="digits2", epochs=1)
+    config = replace(config, batch_size=400)
+    clean = train(config)
+    noisy = train(replace(config, backend="aer", devices=("fake_yorktown",)))
+    sampled = train(replace(config, backend="reference", shots=20))
+    (layer,) = quantum_layers(noisy.model).values()
+    assert layer.backend.name == "aer"
+    assert layer.execution.noise == Device.load("fake_yorktown")
+    (layer,) = quantum_layers(sampled.model).values()
+    assert (layer.backend.name, layer.shots) == ("reference", 20)
+    losses = [run.history[0]["train_loss"] for run in (clean, noisy, sampled)]
+    assert len(set(losses)) == 3
+    assert losses[1:] == pytest.approx([losses[0]] * 2, abs=0.1)
+
+
+def test_something_else_than_a_config() -> None:
+    with pytest.raises(TypeError, match=r"train takes a TrainConfig, not 'digits4'"):
+        train("digits4")  # type: ignore[arg-type]
 
 
 def test_a_model_of_ones_own_trains_and_repeats() -> None:
