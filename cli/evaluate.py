@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nisqkit.cli.console import accuracy_table, console, with_interval
+from nisqkit.cli.console import accuracy_table, check_out, console, device_names, with_interval
 
 _Run = Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.", show_default=False)]
 
@@ -40,9 +40,11 @@ def evaluate(
     from nisqkit.qml.runs import evaluate_run, load_run
     from nisqkit.qml.seeds import model_name
 
+    check_out(out)
+    devices = device_names(device)
     loaded = load_run(run)
     with console.status("evaluating"):
-        results = list(evaluate_run(loaded, device or (), shots=shots, limit=limit))
+        results = list(evaluate_run(loaded, devices, shots=shots, limit=limit))
     model, parameters = model_name(loaded.config), count_parameters(loaded.model)
     rows = [
         (model, r.condition, parameters, with_interval(r.accuracy, *r.interval)) for r in results
@@ -74,6 +76,7 @@ def predict(
     from nisqkit.qml.runs import load_run, read_features
     from nisqkit.qml.runs import predict as predict_classes
 
+    check_out(out)
     loaded = load_run(run)
     labels, probabilities = predict_classes(loaded, read_features(data, loaded.num_features))
     text = io.StringIO()

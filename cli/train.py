@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nisqkit.cli.console import accuracy_table, console, with_interval
+from nisqkit.cli.console import accuracy_table, console, device_names, with_interval
 
 if TYPE_CHECKING:
     from nisqkit.qml.config import TrainConfig
@@ -191,7 +191,7 @@ def train(
         "qubits": qubits,
         "model": model,
         "backend": backend,
-        "devices": tuple(device) if device else None,
+        "devices": device_names(device) or None,
         "shots": shots,
         "epochs": epochs,
         "batch_size": batch_size,

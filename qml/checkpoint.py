@@ -73,10 +73,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is damaged or no checkpoint of nisqkit: give a run's folder, or the "
+            "checkpoint.pt in it; a damaged one can only be taken from a backup, or trained again"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch advises to load what it refuses with its checks turned off, which would run code.
+        refused = isinstance(error, pickle.UnpicklingError) or not str(error)
+        reason = type(error).__name__ if refused else str(error).splitlines()[0]
         raise ValueError(
             f"{path} is damaged or no checkpoint of nisqkit ({reason}); take it from a backup, or "
             "train again into another folder"

@@ -190,7 +190,7 @@ class TrainConfig:
 
 
 def _with_absolute_file(model: str) -> str:
-    where, colon, function = model.rpartition(":")
+    where, _, function = model.rpartition(":")
     return f"{os.path.abspath(where)}:{function}" if where.endswith(".py") else model
 
 

@@ -143,7 +143,7 @@ def _find_task(name: str) -> _Task:
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ValueError(
         f"unknown dataset {name!r}; {hint}available are {', '.join(_TASKS)}; "
-        "your own data: load_npz(path)"
+        "your own data: load_npz(path), or --data FILE.npz"
     )
 
 

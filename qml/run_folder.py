@@ -16,6 +16,12 @@ from nisqkit.qml.config import TrainConfig
 PACKAGES = ("nisqkit", "torch", "qiskit", "qiskit-aer", "numpy", "numba")
 
 
+def runs_below(path: Path) -> list[str]:
+    """The runs of several seeds in a folder, or of a demonstration, relative to the folder."""
+    found = [f for pattern in ("seed*", "*/seed*") for f in path.glob(pattern)]
+    return sorted(str(f.relative_to(path)) for f in found if RunFolder(f).holds_run)
+
+
 class RunFolder:
     """One run's files: config, checkpoint, metrics, report and pictures.
 
@@ -90,10 +96,17 @@ class RunFolder:
             # A run that was killed while it wrote its first file leaves a temporary one.
             if self.path.is_dir() and any(f.suffix != ".tmp" for f in self.path.iterdir()):
                 raise ValueError(f"{self.path} holds other files: choose an empty or a new folder")
-            if self.path.exists() and not self.path.is_dir():
-                raise ValueError(f"{self.path} is a file: choose a folder")
+            for path in (self.path, *self.path.parents):
+                if path.exists() and not path.is_dir():
+                    raise ValueError(f"{path} is a file: choose a folder")
             return
         if not self.holds_run:
+            if inner := runs_below(self.path):
+                raise FileNotFoundError(
+                    f"there is no run in {self.path} itself to resume, but in its subfolders "
+                    f"{', '.join(inner)}: resume all seeds with --seeds N, N as before, or one of "
+                    f"them with --out {self.path / inner[0]}"
+                )
             raise FileNotFoundError(
                 f"there is no run in {self.path} to resume: leave out --resume (resume=True) to "
                 "start one"
@@ -132,8 +145,22 @@ class RunFolder:
         write_atomic(self.path / "metrics.jsonl", lines.encode())
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint; None if the run was stopped before its first one."""
-        return load_checkpoint(self.checkpoint_file) if self.checkpoint_file.exists() else None
+        """The checkpoint; None if the run was stopped before its first one.
+
+        Raises:
+            FileNotFoundError: it was deleted.
+            ValueError: it is damaged.
+        """
+        if self.checkpoint_file.exists():
+            return load_checkpoint(self.checkpoint_file)
+        metrics = self.path / "metrics.jsonl"
+        # Both are written after a checkpoint only.
+        if self.finished or (metrics.exists() and metrics.stat().st_size):
+            raise FileNotFoundError(
+                f"{self.checkpoint_file} is gone, though this run had one: put it back from a "
+                "backup, or train again into another folder"
+            )
+        return None
 
     def read_progress(self) -> tuple[int, int]:
         """Steps reached before the run was stopped, and steps replayed in all resumes so far."""

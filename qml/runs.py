@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free
 from nisqkit.qml.fit import check_same_data, check_same_model
 from nisqkit.qml.metrics import Evaluation
+from nisqkit.qml.run_folder import runs_below
 from nisqkit.qml.training import build_model, load_data, torch_settings
 
 
@@ -57,7 +60,13 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """
     file = Path(path)
     if file.is_dir():
+        inner = runs_below(file)
         file = file / "checkpoint.pt"
+        if inner and not file.exists():
+            raise FileNotFoundError(
+                f"there is no checkpoint in {path} itself, but there are runs in its subfolders "
+                f"{', '.join(inner)}: give one of them, such as {Path(path) / inner[0]}"
+            )
     checkpoint = load_checkpoint(file)
     config = TrainConfig.from_dict(checkpoint["config"])
     class_names = tuple(checkpoint["class_names"])
@@ -156,13 +165,14 @@ def read_features(path: str | os.PathLike[str], num_features: int) -> NDArray[np
 
 def _read_npz(file: Path) -> NDArray[Any]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, since numpy leaves a broken file open.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             names = archive.files
             if "features" in names or len(names) == 1:
                 array: NDArray[Any] = archive["features" if "features" in names else names[0]]
             else:
                 raise ValueError(f"it holds {', '.join(names) or 'nothing'}, but no 'features'")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{file}: no array of features can be read: {error}") from error
     if array.dtype.kind not in "buif":
         raise ValueError(f"{file}: the features have dtype {array.dtype}, expected real numbers")

@@ -113,6 +113,45 @@ def test_your_own_data_and_model() -> None:
     assert Path("runs/own-seed0/report.json").is_file()
 
 
+def test_runs_of_several_seeds_are_named() -> None:
+    done = nisqkit("train", *SHORT, "--seeds", "2", "--out", "sd")
+    assert done.exit_code == 0, done.output
+    done = nisqkit("train", "--out", "sd", "--resume")
+    assert done.exit_code == 2
+    assert "in its subfolders seed0, seed1: resume all seeds with --seeds N" in done.stderr
+    Path("demo").mkdir()
+    Path("sd").rename("demo/u3")
+    for folder, first in (("demo", "u3/seed0"), ("demo/u3", "seed0")):
+        done = nisqkit("evaluate", folder)
+        assert done.exit_code == 2
+        assert f"give one of them, such as {folder}/{first}" in done.stderr
+
+
+def test_files_that_are_something_else() -> None:
+    out = trained()
+    done = nisqkit("predict", str(out / "report.json"), "--data", "new.csv")
+    assert done.exit_code == 2
+    assert "no checkpoint of nisqkit: give a run's folder" in done.stderr
+    done = nisqkit("train", *SHORT, "--out", str(out / "report.json" / "x"))
+    assert done.exit_code == 2
+    assert "report.json is a file: choose a folder" in done.stderr
+    np.savez("new.npz", features=np.ones((50, 16)))
+    whole = Path("new.npz").read_bytes()
+    Path("new.npz").write_bytes(whole[: len(whole) // 2])
+    done = nisqkit("predict", str(out), "--data", "new.npz")
+    assert done.exit_code == 2
+    assert "new.npz: no array of features can be read" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_that_was_deleted() -> None:
+    out = trained()
+    (out / "checkpoint.pt").unlink()
+    done = nisqkit("train", "--resume", "--out", str(out))
+    assert done.exit_code == 2
+    assert "checkpoint.pt is gone, though this run had one" in done.stderr
+
+
 def test_a_run_with_relative_paths_is_used_from_another_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -199,6 +238,14 @@ def test_predict_to_a_file_and_to_the_screen() -> None:
     [
         (["train", "--task", "digit4"], "unknown dataset 'digit4'; did you mean 'digits4'?"),
         (["train", "--device", "fake_santigo"], "did you mean 'fake_santiago'?"),
+        (["train", "--device", "fake_santigo"], "`nisqkit devices` lists all"),
+        (
+            ["train", "--device", "fake_lima,fake_belem"],
+            "repeat the option for each device: --device fake_lima --device fake_belem",
+        ),
+        (["predict", "r", "--data", "x.csv", "--out", "no/x.csv"], "there is no folder no; give"),
+        (["evaluate", "r", "--out", "."], "--out .: . is a folder; give a file"),
+        (["train", "--task", "digit4"], "or --data FILE.npz"),
         (["train", "--backend", "natve"], "did you mean 'native'?"),
         (["train", "--optimizer", "adm"], "did you mean 'adam'?"),
         (["train", "--circuit", "u3cu3"], "did you mean 'u3-cu3'?"),
