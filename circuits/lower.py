@@ -53,7 +53,8 @@ def lower(circuit: QuantumCircuit, inputs: InputsLike = None) -> Program:
 
     Args:
         circuit: Any circuit of unitary gates with free parameters; measurements at its end are
-            dropped, barriers too. Angles may be any real expression of the parameters.
+            dropped. Barriers are kept, since they change what a device gets, except at the end.
+            Angles may be any real expression of the parameters.
         inputs: Which parameters are inputs, in the order of the columns of ``x``. All others are
             weights, in natural order (``w[2]`` before ``w[10]``).
 
@@ -165,6 +166,7 @@ class _Lowering:
             operation = instruction.operation
             qubits = tuple(index[q] for q in instruction.qubits)
             if operation.name == "barrier":
+                self.add(operation, qubits, group, ())
                 continue
             if operation.name == "measure":
                 self.measured[qubits[0]] = "measurement"
@@ -178,6 +180,8 @@ class _Lowering:
                     )
             label = getattr(operation, "label", None)
             self.add(operation, qubits, group, (label,) if label else ())
+        while self.gates and self.gates[-1].name == "barrier":  # nothing to keep apart
+            self.gates.pop()
 
     def add(
         self, operation: Any, qubits: tuple[int, ...], group: int, tags: tuple[str, ...]
@@ -197,7 +201,9 @@ class _Lowering:
         elif name == "unitary" and len(qubits) <= 2:
             matrix = tuple(complex(v) for v in np.asarray(operation.params[0]).ravel())
             self.gates.append(GateUse(name, qubits, (), matrix, group, tags))
-        elif name not in ("global_phase", "barrier"):
+        elif name == "barrier":
+            self.gates.append(GateUse(name, qubits, (), None, group, tags))
+        elif name != "global_phase":
             definition = operation.definition
             if definition is None:
                 raise ValueError(
@@ -212,7 +218,7 @@ class _Lowering:
                 )
 
     def add_prepare(self, operation: AmplitudeInput, qubits: tuple[int, ...]) -> None:
-        used = {q for g in self.gates for q in g.qubits}
+        used = {q for g in self.gates if g.name != "barrier" for q in g.qubits}
         if self.prepare is not None or used & set(qubits):
             raise ValueError(
                 "AmplitudeInput prepares the initial state: it must come once, "

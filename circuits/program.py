@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ class GateUse:
     """One gate of a program.
 
     Attributes:
-        name: A name of the gate table, or ``"unitary"``.
+        name: A name of the gate table, ``"unitary"``, or ``"barrier"``: no gate, but a line that a
+            transpiler must not merge gates across; engines skip it.
         qubits: The qubits that it acts on, in the gate's own order (control first).
         slots: Where its angles stand in the program's angle vector.
         matrix: The entries of a ``"unitary"``, row by row.
@@ -85,9 +87,14 @@ class Program:
     def __repr__(self) -> str:
         prepare = f"amplitudes on {len(self.prepare.qubits)} qubits, " if self.prepare else ""
         return (
-            f"Program({self.num_qubits} qubits, {prepare}{len(self.gates)} gates, "
+            f"Program({self.num_qubits} qubits, {prepare}{self.num_gates} gates, "
             f"{len(self.inputs)} inputs, {len(self.weights)} weights)"
         )
+
+    @property
+    def num_gates(self) -> int:
+        """Number of gates, without barriers."""
+        return sum(use.name != "barrier" for use in self.gates)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -107,13 +114,24 @@ class Program:
         """
         return replace(self, angle_map=AngleMap.identity(self.angle_map.num_slots))
 
+    @cached_property
+    def cache(self) -> dict[Any, Any]:
+        """What engines have worked out for this object; it lives as long, and is not pickled.
+
+        A cache keyed by equality would compare whole programs at every step.
+        """
+        return {}
+
     def split_angles(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """`AngleMap.split`, with the amplitudes of `prepare` normalised.
 
         Raises:
-            ValueError: All amplitudes of a sample are zero.
+            ValueError: All amplitudes of a sample are zero, or a formula gives NaN or infinity.
         """
         shared, batched = self.angle_map.split(inputs, weights)
+        if self.angle_map.nonlinear is not None:
+            self._check_finite(shared[None], self.angle_map.shared_slots)
+            self._check_finite(batched, self.angle_map.batched_slots)
         if self.prepare is None:
             return shared, batched
         slots = self.prepare.slots
@@ -129,12 +147,35 @@ class Program:
             weights: Shape ``(num_weights,)``.
 
         Raises:
-            ValueError: All amplitudes of a sample are zero.
+            ValueError: All amplitudes of a sample are zero, or a formula gives NaN or infinity.
         """
         angles = self.angle_map(inputs, weights)
+        if self.angle_map.nonlinear is not None:
+            self._check_finite(angles, tuple(range(angles.shape[1])))
         if self.prepare is None:
             return angles
         return _normalise(angles, self.prepare.slots, tuple(range(angles.shape[1])))
+
+    def _check_finite(self, angles: Tensor, columns: tuple[int, ...]) -> None:
+        """Refuse formulas that are not defined at a sample, such as ``log(x)`` at ``x = -1``.
+
+        Affine angles are not looked at: finite inputs make them finite.
+        """
+        assert self.angle_map.nonlinear is not None
+        formulas = set(self.angle_map.nonlinear.slots)
+        where = [k for k, slot in enumerate(columns) if slot in formulas]
+        values = angles.detach()[:, where]
+        if values.isfinite().all():
+            return
+        sample, column = (~values.isfinite()).nonzero()[0].tolist()
+        slot = columns[where[column]]
+        use = next((u for u in self.gates if slot in u.slots), None)
+        of = f"the angle of gate {use.name!r} on qubits {use.qubits}" if use else "an amplitude"
+        on = f" in sample {sample}" if slot in self.angle_map.batched_slots else ""
+        raise ValueError(
+            f"{of} is not finite{on} ({float(values[sample, column])}): keep the inputs and weights "
+            "where its formula is defined"
+        )
 
 
 def _normalise(angles: Tensor, slots: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import sympy
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
-from qiskit.circuit.library import UnitaryGate
+from qiskit.circuit.library import Barrier, UnitaryGate
 
 from nisqkit.circuits.amplitude import AmplitudeInput
 from nisqkit.circuits.lower import Formulas, gate_class
@@ -141,6 +141,8 @@ def expression(
 
 def _gate(use: GateUse, angles: list[ParameterExpression | float]) -> Any:
     label = use.tags[0] if len(use.tags) == 1 else None
+    if use.name == "barrier":
+        return Barrier(len(use.qubits), label=label)
     if use.name == "unitary":
         dim = 2 ** len(use.qubits)
         return UnitaryGate(np.array(use.matrix).reshape(dim, dim), label=label)

@@ -247,6 +247,8 @@ def _operations(program: Program, angles: Sequence[Any]) -> list[Any]:
         state = torch.stack(parts, dim=-1)
         operations.append(qp.StatePrep(state, wires=program.prepare.qubits[::-1]))
     for use in program.gates:
+        if use.name == "barrier":
+            continue
         matrix = None if use.matrix is None else np.array(use.matrix)
         if matrix is not None:
             matrix = matrix.reshape(2 ** len(use.qubits), -1)

@@ -60,6 +60,8 @@ def final_state(program: Program, angles: Tensor) -> Tensor:
         start = start.index_copy(1, torch.tensor(where, device=angles.device), amplitudes)
     state = start.reshape(batch, *[2] * n)
     for use in program.gates:
+        if use.name == "barrier":
+            continue
         state = apply(state, use.gate.matrix(angles[:, list(use.slots)]), use.qubits)
     return state
 

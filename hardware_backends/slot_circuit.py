@@ -40,7 +40,7 @@ def slot_circuit(
 
     because Qiskit's transpiler needs time exponential in the length of a chain of parameterised
     ``u`` and ``cu`` gates. A fixed ``unitary`` is decomposed by Qiskit's synthesis; ``id`` is left
-    out.
+    out. Barriers stay, for the transpiler.
 
     Args:
         program: Any program; its angle map is not used.
@@ -64,6 +64,9 @@ def slot_circuit(
     slots = ParameterVector("slot", flat.angle_map.num_slots)
     circuit = QuantumCircuit(flat.num_qubits)
     for use in flat.gates:
+        if use.name == "barrier":
+            circuit.barrier(use.qubits)
+            continue
         angles = [slots[s] for s in use.slots]
         if use.name in keep:
             circuit.append(_as_gate(use, angles), use.qubits)

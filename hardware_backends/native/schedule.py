@@ -131,7 +131,7 @@ def schedule(program: Program) -> Schedule:
 
     for use in program.gates:
         own = any(s in batched for s in use.slots)
-        if use.name == "id":
+        if use.name in ("id", "barrier"):
             continue
         if use.name in ("cx", "cz", "swap"):
             close(use.qubits)

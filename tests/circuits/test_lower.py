@@ -11,7 +11,13 @@ from qiskit.circuit import Gate, Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate, XGate
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
 
-from nisqkit.circuits import AmplitudeInput, hardware_efficient, lower, zz_feature_map
+from nisqkit.circuits import (
+    AmplitudeInput,
+    circuit_of,
+    hardware_efficient,
+    lower,
+    zz_feature_map,
+)
 from nisqkit.circuits.lower import InputsLike
 from nisqkit.hardware_backends.conformance import random_circuit
 from nisqkit.hardware_backends.reference import final_state
@@ -125,7 +131,7 @@ def test_random_circuits_give_qiskits_state(seed: int) -> None:
     assert state_gap(circuit, {p.name: rng.uniform(-1, 1) for p in circuit.parameters}) < 1e-10
 
 
-def test_final_measurements_and_barriers_are_dropped() -> None:
+def test_final_measurements_and_final_barriers_are_dropped() -> None:
     circuit = hardware_efficient(2, 1)
     plain = lower(circuit)
     circuit.barrier()
@@ -278,3 +284,30 @@ def test_a_sample_of_zeros_is_no_state() -> None:
     program = lower(circuit, inputs=[a, b])
     with pytest.raises(ValueError, match="all amplitudes of sample 1 are zero"):
         program.angles(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.zeros(0))
+
+
+def test_barriers_between_gates_are_kept_and_are_no_gates() -> None:
+    inner = QuantumCircuit(1, name="inner")
+    inner.x(0)
+    inner.barrier()
+    inner.x(0)
+    circuit = QuantumCircuit(2)
+    circuit.barrier()
+    circuit.append(AmplitudeInput([0.6, 0.8]), [0])
+    circuit.append(inner.to_instruction(), [1])
+    circuit.barrier()
+    circuit.cx(0, 1)
+    program = lower(circuit)
+    assert [(g.name, g.qubits) for g in program.gates] == [
+        ("barrier", (0, 1)),
+        ("x", (1,)),
+        ("barrier", (1,)),
+        ("x", (1,)),
+        ("barrier", (0, 1)),
+        ("cx", (0, 1)),
+    ]
+    assert (
+        repr(program) == "Program(2 qubits, amplitudes on 1 qubits, 3 gates, 0 inputs, 0 weights)"
+    )
+    again = lower(circuit_of(program))
+    assert [(g.name, g.qubits) for g in again.gates] == [(g.name, g.qubits) for g in program.gates]

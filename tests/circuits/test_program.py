@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from qiskit import QuantumCircuit
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import Parameter, ParameterVector
 from qiskit.quantum_info import random_unitary
 
 from nisqkit.circuits import AmplitudeInput, GateUse, Program, amplitude, angle, lower
@@ -139,3 +139,23 @@ def test_a_sample_of_zeros_is_named() -> None:
         program.split_angles(x, x.new_zeros(0))
     with pytest.raises(ValueError, match="all amplitudes of sample 0 are zero"):
         weighted_amplitudes().split_angles(torch.zeros(2, 1), torch.zeros(3))
+
+
+def test_formulas_outside_their_domain_are_refused() -> None:
+    x, w = Parameter("x"), Parameter("w")
+    circuit = QuantumCircuit(2)
+    circuit.rx(x.log(), 1)
+    circuit.ry(1 / w, 0)
+    program = lower(circuit, inputs=[x])
+    good, bad = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
+    one, zero = torch.ones(1), torch.zeros(1)
+    for angles in (program.angles, program.split_angles):
+        angles(good, one)
+        with pytest.raises(
+            ValueError, match=r"gate 'rx' on qubits \(1,\) is not finite in sample 1 .nan."
+        ):
+            angles(bad, one)
+        with pytest.raises(
+            ValueError, match=r"gate 'ry' on qubits \(0,\) is not finite .inf.: keep"
+        ):
+            angles(good, zero)

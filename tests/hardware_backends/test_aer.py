@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, transpile
 from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, Statevector, SuperOp
+from qiskit_aer import AerSimulator
 from qiskit_aer.noise.device.models import basic_device_gate_errors
 
 from nisqkit.circuits import Observables, Program, Task, lower, u3_cu3
 from nisqkit.hardware_backends import aer
 from nisqkit.hardware_backends.aer import AerBackend
+from nisqkit.hardware_backends.aer_noise import aer_noise_model
 from nisqkit.hardware_backends.conformance import random_circuit, random_observables
+from nisqkit.hardware_backends.registry import get_backend
 from nisqkit.hardware_backends.sampling import in_basis, measurement_bases
 from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
 from nisqkit.noise import Device
@@ -311,3 +314,38 @@ def test_missing_calibrations_are_errors() -> None:
     uncalibrated = tuple(g._replace(error=None) if g.gate == "sx" else g for g in SANTIAGO.gates)
     with pytest.raises(ValueError, match=r"sx on .* not calibrated"):
         AerBackend(replace(SANTIAGO, gates=uncalibrated)).check(task(0))
+
+
+def test_barriers_stay_and_keep_their_gates_noisy() -> None:
+    device = Device.load("fake_lima")
+    circuit = QuantumCircuit(2)
+    for _ in range(30):
+        circuit.ry(0.7, 0)
+        circuit.barrier()
+        circuit.ry(-0.7, 0)
+        circuit.barrier()
+        circuit.cx(0, 1)
+        circuit.barrier(0, 1)
+        circuit.cx(0, 1)
+    backend = AerBackend(device, layout=[1, 3], optimization_level=2)
+    found = backend.run([fixed(circuit, "probs")])[0].values[0]
+    body = transpile(circuit, target=device.target(), initial_layout=[1, 3], optimization_level=2)
+    assert body.count_ops()["sx"] == 120
+    body.save_probabilities([1, 3])
+    simulator = AerSimulator(method="density_matrix", noise_model=aer_noise_model(device))
+    data = simulator.run(body).result().data(0)["probabilities"].reshape(2, 2)
+    for axis, qubit in ((1, 1), (0, 3)):
+        up, down = device.readout[qubit] or (0.0, 0.0)
+        confusion = np.array([[1 - up, down], [up, 1 - down]])
+        data = np.moveaxis(np.tensordot(confusion, data, axes=(1, axis)), 0, axis)
+    assert found.numpy() == pytest.approx(data.ravel(), abs=1e-6)
+
+    plain = QuantumCircuit(2)
+    for instruction in circuit.data:
+        if instruction.name != "barrier":
+            plain.append(instruction)
+    cancelled = backend.run([fixed(plain, "probs")])[0].values[0]
+    assert found[0] < cancelled[0] - 0.02
+    for exact in ("native", "reference", "aer", "pennylane:default.qubit"):
+        pair = [get_backend(exact).run([fixed(c)])[0].values for c in (circuit, plain)]
+        assert torch.allclose(*pair, atol=1e-12), exact
