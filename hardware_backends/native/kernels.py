@@ -56,6 +56,14 @@ _INLINE: dict[str, Any] = {**_OPTIONS, "forceinline": True}
 
 
 @njit(**_OPTIONS)
+def rows_like(count, like):  # type: ignore[no-untyped-def]
+    """``(count, 16)`` numbers from a cache line on: rows across two lines take longer."""
+    raw = np.empty(16 * count + 16, like.dtype)
+    skip = (-raw.ctypes.data % 64) // like.itemsize
+    return raw[skip : skip + 16 * count].reshape(count, 16)
+
+
+@njit(**_OPTIONS)
 def factor(f, count, table, cos, sin, out_re, out_im):  # type: ignore[no-untyped-def]
     """The first ``count`` entries of factor ``f``, ``C0 + cos C1 + sin C2``, one per row."""
     for e in range(count):
@@ -75,9 +83,8 @@ def build(groups, pairs, table, cos, sin, u_re, u_im):  # type: ignore[no-untype
     - ``cos, sin`` (F, 16): of frequency times angle, for each lane.
     - ``u_re, u_im`` (16 G, 16): filled.
     """
-    dtype = u_re.dtype
-    f_re, f_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
-    t_re, t_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    f_re, f_im = rows_like(16, u_re), rows_like(16, u_re)
+    t_re, t_im = rows_like(16, u_re), rows_like(16, u_re)
     for g in range(len(groups)):
         dim, base = groups[g, 2], 16 * g
         for e in range(dim * dim):
@@ -117,9 +124,8 @@ def chain(groups, pairs, table, generator, trained, cos, sin, y_re, y_im, grad):
     - ``y_re, y_im`` (16 G, 16).
     - ``grad`` (F, 16): filled where a factor has an angle.
     """
-    dtype = y_re.dtype
-    f_re, f_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
-    t_re, t_im = np.empty((16, 16), dtype), np.empty((16, 16), dtype)
+    f_re, f_im = rows_like(16, y_re), rows_like(16, y_re)
+    t_re, t_im = rows_like(16, y_re), rows_like(16, y_re)
     for g in range(len(groups)):
         dim, base = groups[g, 2], 16 * g
         for f in range(groups[g, 1] - 1, groups[g, 0] - 1, -1):
@@ -176,7 +182,9 @@ def add_generator(grad, f, entry, y_re, y_im, row):  # type: ignore[no-untyped-d
 @njit(**_OPTIONS)
 def dagger(groups, u_re, u_im):  # type: ignore[no-untyped-def]
     """Conjugate transpose of every matrix."""
-    d_re, d_im = np.zeros_like(u_re), np.zeros_like(u_im)
+    d_re, d_im = rows_like(len(u_re), u_re), rows_like(len(u_im), u_im)
+    d_re[:] = 0
+    d_im[:] = 0
     for g in range(len(groups)):
         dim, base = groups[g, 2], 16 * g
         for r in range(dim):
@@ -425,7 +433,7 @@ def expectations_of_rows(first, last, re, im, strings, out):  # type: ignore[no-
     number of Y modulo 4; those without flips come first. Signs by lane are left to the caller.
     """
     out[:] = 0
-    p = np.empty((1, 16), re.dtype)
+    p = rows_like(1, re)
     diagonal = count_diagonal(strings)
     if diagonal:
         for j in range(first, last):
@@ -473,7 +481,7 @@ def costate(re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
 @njit(**_OPTIONS)
 def costate_of_rows(first, last, re, im, strings, h, c_re, c_im):  # type: ignore[no-untyped-def]
     """The rows ``first <= i < last`` of `costate`; ``strings`` as in `expectations_of_rows`."""
-    p = np.empty((1, 16), re.dtype)
+    p = rows_like(1, re)
     diagonal = count_diagonal(strings)
     for i in range(first, last):
         p[:] = 0
@@ -573,11 +581,10 @@ def forward_units(  # type: ignore[no-untyped-def]
     - ``places``: where each basis state is, if the outputs are probabilities; else empty.
     - ``y`` (batch, outputs): filled.
     """
-    dtype = re.dtype
-    u_re = np.empty((16 * len(groups) + 1, 16), dtype)
-    u_im = np.empty((16 * len(groups) + 1, 16), dtype)
-    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
-    out = np.empty((len(strings), 16), dtype)
+    size = 16 * len(groups) + 1
+    u_re, u_im = rows_like(size, re), rows_like(size, re)
+    c_rows, s_rows = rows_like(cos.shape[1], re), rows_like(cos.shape[1], re)
+    out = rows_like(len(strings), re)
     built = -1
     for u in range(first, last):
         tile = u if by_samples else u // 16
@@ -646,17 +653,17 @@ def backward_units(  # type: ignore[no-untyped-def]
     - ``sy`` (U, 2, 16 G, 16) float64, zeros: filled with the overlaps of the shared matrices.
     - ``g_start`` (batch, A): filled with gradients of the initial amplitudes.
     """
-    dtype = re.dtype
-    u_re, u_im = (
-        np.zeros((16 * len(groups) + 1, 16), dtype),
-        np.zeros((16 * len(groups) + 1, 16), dtype),
-    )
-    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
-    rows = np.zeros((cos.shape[1], 16), dtype)
+    size = 16 * len(groups) + 1
+    u_re, u_im = rows_like(size, re), rows_like(size, re)
+    u_re[:] = 0
+    u_im[:] = 0
+    c_rows, s_rows = rows_like(cos.shape[1], re), rows_like(cos.shape[1], re)
+    rows = rows_like(cos.shape[1], re)
+    rows[:] = 0
     d_re, d_im = u_re, u_im
-    c_re, c_im = np.empty(re.shape[1:], dtype), np.empty(re.shape[1:], dtype)
-    x_re, x_im = np.empty(re.shape[1:], dtype), np.empty(re.shape[1:], dtype)
-    h = np.empty((len(strings), 16), dtype)
+    c_re, c_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
+    x_re, x_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
+    h = rows_like(len(strings), re)
     built = -1
     for u in range(first, last):
         tile = u if by_samples else u // 16
@@ -706,13 +713,13 @@ def backward_units(  # type: ignore[no-untyped-def]
 @njit(**_OPTIONS)
 def own_slopes(groups, pairs, table, generator, trained, cos, sin, own_y_re, own_y_im, slopes):  # type: ignore[no-untyped-def]
     """`chain` of the samples' own matrices, after `backward_units` with amplitudes on the lanes."""
-    dtype = cos.dtype
-    u_re, u_im = (
-        np.zeros((16 * len(groups) + 1, 16), dtype),
-        np.zeros((16 * len(groups) + 1, 16), dtype),
-    )
-    c_rows, s_rows = np.empty((cos.shape[1], 16), dtype), np.empty((cos.shape[1], 16), dtype)
-    rows = np.zeros((cos.shape[1], 16), dtype)
+    size = 16 * len(groups) + 1
+    u_re, u_im = rows_like(size, cos), rows_like(size, cos)
+    u_re[:] = 0
+    u_im[:] = 0
+    c_rows, s_rows = rows_like(cos.shape[1], cos), rows_like(cos.shape[1], cos)
+    rows = rows_like(cos.shape[1], cos)
+    rows[:] = 0
     for tile in range(len(own_y_re)):
         own_matrices(tile, cos, sin, groups, pairs, table, c_rows, s_rows, u_re, u_im)
         y_re, y_im = own_y_re[tile], own_y_im[tile]

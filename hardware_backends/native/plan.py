@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -194,19 +194,26 @@ class Plan:
         return np.array(states), columns, batched
 
 
-@lru_cache(maxsize=256)
 def plan(program: Program, observables: Observables, route: str) -> Plan:
-    """The plan of a program on a route; cached."""
-    blocks = schedule(program)
-    operations = on_samples(blocks) if route == "samples" else on_amplitudes(blocks)
-    return Plan(program, observables, blocks, operations)
+    """The plan of a program on a route; kept with the program."""
+    key = (plan, observables, route)
+    if key not in program.cache:
+        blocks = schedule(program)
+        operations = on_samples(blocks) if route == "samples" else on_amplitudes(blocks)
+        program.cache[key] = Plan(program, observables, blocks, operations)
+    found: Plan = program.cache[key]
+    return found
 
 
-@lru_cache(maxsize=1024)
 def best_route(program: Program, batch: int, itemsize: int) -> str:
-    """The cheaper route for a batch, by the cost model."""
-    blocks = schedule(program)
-    if blocks.num_qubits < FEWEST_QUBITS:
-        return "samples"
-    costs = [cost(on(blocks), batch, itemsize).seconds for on in (on_samples, on_amplitudes)]
-    return ROUTES[costs.index(min(costs))]
+    """The cheaper route for a batch, by the cost model; kept with the program."""
+    key = (best_route, batch, itemsize)
+    if key not in program.cache:
+        blocks = schedule(program)
+        best = "samples"
+        if blocks.num_qubits >= FEWEST_QUBITS:
+            options = (on_samples(blocks), on_amplitudes(blocks))
+            costs = [cost(option, batch, itemsize).seconds for option in options]
+            best = ROUTES[costs.index(min(costs))]
+        program.cache[key] = best
+    return str(program.cache[key])

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,15 @@ def divide(
         other.result()
 
 
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An uninitialised array whose rows of 16 lie on whole cache lines; see `kernels.rows_like`."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, np.uint8)
+    skip = -raw.__array_interface__["data"][0] % 64
+    found: Array = raw[skip : skip + size].view(dtype).reshape(shape)
+    return found
+
+
 class Run:
     """One forward pass and what its backward pass needs: the final states."""
 
@@ -71,7 +82,7 @@ class Run:
         _waves(plan.own_forms[0], inputs, weights, waves)
         self.own_cos, self.own_sin = np.cos(waves), np.sin(waves)
         shape = (self.units, plan.operations.rows, LANES)
-        self.re, self.im = np.empty(shape, self.dtype), np.empty(shape, self.dtype)
+        self.re, self.im = aligned(shape, self.dtype), aligned(shape, self.dtype)
 
     def forward(self) -> Array:
         """Outputs, (batch, num_outputs); leaves the final states in ``re, im``."""
@@ -109,7 +120,8 @@ class Run:
         s_re, s_im = u_re.astype(self.dtype), u_im.astype(self.dtype)
         s_quads = kernels.quads(plan.operations.table, s_re, s_im)
         tiles = -(-self.batch // LANES)
-        own_y = np.zeros((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
+        own_y = aligned((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
+        own_y[:] = 0
         slopes = np.empty_like(self.own_cos)
         sy = np.zeros((self.units, 2, len(self.u_re), LANES))
         states, columns, batched = plan.prepared

@@ -17,7 +17,7 @@ from numba import njit
 
 from nisqkit.hardware_backends.native import kernels
 from nisqkit.hardware_backends.native.plan import Array
-from nisqkit.hardware_backends.native.run import Run, divide
+from nisqkit.hardware_backends.native.run import Run, aligned, divide
 from nisqkit.hardware_backends.native.vectors import LANES, copy
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -41,7 +41,7 @@ def forward_chunks(  # type: ignore[no-untyped-def]
     re, im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im, sample, first, last
 ):
     """`kernels.forward` on chunks ``first <= c < last``: rows ``outer[c] + inner``."""
-    b_re, b_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
+    b_re, b_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
     for c in range(first, last):
         move(re, b_re, inner, outer[c], True)
         move(im, b_im, inner, outer[c], True)
@@ -59,8 +59,8 @@ def backward_chunks(  # type: ignore[no-untyped-def]
 
     The overlaps of each part are kept apart (first axis).
     """
-    b_re, b_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
-    d_re, d_im = np.empty((len(inner), 16), re.dtype), np.empty((len(inner), 16), re.dtype)
+    b_re, b_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
+    d_re, d_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
     for k in range(first, last):
         for c in range(len(outer) * k // len(sy), len(outer) * (k + 1) // len(sy)):
             move(re, b_re, inner, outer[c], True)
@@ -158,7 +158,7 @@ class WideRun(Run):
             weights[plan.places] = grad
             return weights.reshape(re.shape) * re, weights.reshape(re.shape) * im
         h = ((grad @ plan.coefficients)[:, None] * plan.lane_signs).astype(self.dtype)
-        c_re, c_im = np.empty_like(re), np.empty_like(im)
+        c_re, c_im = aligned(re.shape, self.dtype), aligned(im.shape, self.dtype)
         parts = partial(costate_parts, re, im, plan.strings, h, c_re, c_im)
         divide(parts, PARTS, self.workers)
         return c_re, c_im
