@@ -36,6 +36,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained model on its test split, noise-free and on devices."""
     from nisqkit.qml.checkpoint import write_atomic
+    from nisqkit.qml.metrics import with_shots
     from nisqkit.qml.models import count_parameters
     from nisqkit.qml.runs import evaluate_run, load_run
     from nisqkit.qml.seeds import model_name
@@ -47,7 +48,13 @@ def evaluate(
         results = list(evaluate_run(loaded, devices, shots=shots, limit=limit))
     model, parameters = model_name(loaded.config), count_parameters(loaded.model)
     rows = [
-        (model, r.condition, parameters, with_interval(r.accuracy, *r.interval)) for r in results
+        (
+            model,
+            with_shots(r.condition, r.shots),
+            parameters,
+            with_interval(r.accuracy, *r.interval),
+        )
+        for r in results
     ]
     title = f"{loaded.config.task_name}, {results[0].total} test samples, Wilson's 95 % interval"
     console.print(accuracy_table(title, rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def evaluate_everywhere(
     noisy = [with_backend(model, "aer", noise=device, shots=shots) for device in devices]
     yield evaluate(noise_free(model), split, dataset.class_names)
     for device, copy in zip(devices, noisy, strict=True):
-        yield evaluate(copy, split, dataset.class_names, device.name)
+        yield replace(evaluate(copy, split, dataset.class_names, device.name), shots=shots)
 
 
 def noise_free(model: nn.Module) -> nn.Module:

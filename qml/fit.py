@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset
 from nisqkit.qml.evaluation import evaluate
-from nisqkit.qml.models import describe, fingerprint
+from nisqkit.qml.models import describe, fingerprint, structure
 from nisqkit.qml.run_folder import RunFolder
 
 
@@ -253,6 +253,7 @@ def _checkpoint(
         "config": config.to_dict(),
         "fingerprint": fingerprint(model),
         "described": describe(model),
+        "structure": structure(model),
         "data": data_fingerprint(dataset),
         "num_features": dataset.num_features,
         "class_names": list(dataset.class_names),
@@ -296,7 +297,7 @@ def _restore(
 
 
 def check_same_model(checkpoint: dict[str, Any], model: nn.Module, where: str) -> None:
-    """Refuse a checkpoint of another circuit.
+    """Refuse a checkpoint of another model, and say which of its parts differ.
 
     Args:
         checkpoint: as `load_checkpoint` returned it.
@@ -307,10 +308,14 @@ def check_same_model(checkpoint: dict[str, Any], model: nn.Module, where: str) -
         ValueError: the fingerprints differ.
     """
     if checkpoint["fingerprint"] != fingerprint(model):
+        then, now = checkpoint.get("structure", {}), structure(model)
+        names = [name for name in then | now if then.get(name) != now.get(name)]
+        different = [f"{k} ({then.get(k, 'absent')}, now {now.get(k, 'absent')})" for k in names]
+        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise ValueError(
             f"{where} holds {checkpoint['described']}, but the config describes {describe(model)}: "
-            "they are different circuits, so its weights cannot be used. Was the model's code "
-            "changed since?"
+            f"different are {', '.join(different[:5])}{more}, so its weights cannot be used. Was "
+            "the model's code changed since?"
         )
 
 

@@ -61,6 +61,7 @@ class Evaluation:
         loss: mean cross entropy in nats.
         confusion: row ``i`` counts the samples of class ``i`` by the class they were taken for.
         class_names: one name per class.
+        shots: measurements per circuit; None: exact expectation values.
 
     Example:
         >>> result = Evaluation("noise-free", 3, 4, 0.5, ((2, 0), (1, 1)), ("a", "b"))
@@ -74,6 +75,7 @@ class Evaluation:
     loss: float
     confusion: tuple[tuple[int, ...], ...]
     class_names: tuple[str, ...]
+    shots: int | None = None
 
     @classmethod
     def from_predictions(
@@ -118,6 +120,7 @@ class Evaluation:
         """Everything as plain JSON values."""
         return {
             "condition": self.condition,
+            "shots": self.shots,
             "accuracy": self.accuracy,
             "accuracy_interval_95": list(self.interval),
             "correct": self.correct,
@@ -128,13 +131,23 @@ class Evaluation:
         }
 
 
+def with_shots(condition: str, shots: int | None) -> str:
+    """Say a condition in a table.
+
+    Example:
+        >>> with_shots("fake_lima", 200), with_shots("noise-free", None)
+        ('fake_lima, 200 shots', 'noise-free')
+    """
+    return condition if shots is None else f"{condition}, {shots} shots"
+
+
 @dataclass(frozen=True)
 class Row:
     """The test accuracy of one model under one condition.
 
     Attributes:
         model: what was evaluated.
-        condition: ``"noise-free"``, a device, or ``"classical"``.
+        condition: ``"noise-free"``, a device with the shots if any, or ``"classical"``.
         parameters: how many numbers were trained.
         accuracies: one per seed.
         mean: their mean.

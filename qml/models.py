@@ -7,7 +7,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,11 @@ class GroupSum(nn.Module):
     def __init__(self, num_outputs: int, num_classes: int) -> None:
         super().__init__()
         if num_classes < 1 or num_outputs % num_classes or num_outputs < num_classes:
+            fitting = max(num_classes, 1) * max(1, -(-num_outputs // max(num_classes, 1)))
             raise ValueError(
                 f"{num_outputs} outputs (one per qubit) do not divide into equal groups for "
-                f"{num_classes} classes: use a multiple of {num_classes} qubits"
+                f"{num_classes} classes: use a multiple of {num_classes} qubits, such as "
+                f"{fitting} (--qubits {fitting})"
             )
         self.num_outputs, self.num_classes = num_outputs, num_classes
 
@@ -155,9 +158,9 @@ def load_function(spec: str) -> Callable[..., object]:
     """Find the function that ``"module:function"`` or ``"path/file.py:function"`` names.
 
     Raises:
-        ValueError: not of this form, or there is no such function.
+        ValueError: not of this form, the file's code fails, or there is no such function.
         FileNotFoundError: there is no such file.
-        ImportError: there is no such module.
+        ImportError: there is no such module, or the file imports one that is not there.
 
     Example:
         >>> load_function("nisqkit.qml.models:classifier").__name__
@@ -175,7 +178,8 @@ def load_function(spec: str) -> Callable[..., object]:
         found = importlib.util.spec_from_file_location(Path(where).stem, where)
         assert found is not None and found.loader is not None
         module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
+        with _in_one_line(spec, "imported"):
+            found.loader.exec_module(module)
     else:
         # Modules in the current folder are found too, as with `python -m`.
         sys.path.insert(0, "")
@@ -197,18 +201,36 @@ def load_function(spec: str) -> Callable[..., object]:
     return function  # type: ignore[no-any-return]
 
 
+@contextmanager
+def _in_one_line(spec: str, what: str) -> Iterator[None]:
+    """Name the user's function in whatever its code raises; a missing module stays one."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"model={spec!r} failed when {what}: {type(error).__name__}: {text}. The function "
+            "takes (num_features, num_classes), and its model maps (batch, num_features) to "
+            "(batch, num_classes)"
+        ) from error
+
+
 def load_model(spec: str, num_features: int, num_classes: int) -> nn.Module:
     """Build a user's model and check that it is one.
 
     Raises:
-        ValueError: what the function returns is no `torch.nn.Module`, has nothing to train, or does
+        ValueError: the function or its model fails; what it returns is no `torch.nn.Module`, has nothing to train, or does
             not map ``(2, num_features)`` to ``(2, num_classes)``; or as in `load_function`.
 
     Example:
         >>> load_model("torch.nn:Linear", num_features=16, num_classes=4)
         Linear(in_features=16, out_features=4, bias=True)
     """
-    model = load_function(spec)(num_features, num_classes)
+    function = load_function(spec)
+    with _in_one_line(spec, f"called with ({num_features}, {num_classes})"):
+        model = function(num_features, num_classes)
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"model={spec!r} returned {type(model).__name__}, expected a torch.nn.Module"
@@ -216,7 +238,7 @@ def load_model(spec: str, num_features: int, num_classes: int) -> nn.Module:
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"model={spec!r} has no parameters to train")
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _in_one_line(spec, f"run on 2 samples of {num_features} features"):
         shape = tuple(model(torch.zeros(2, num_features)).shape)
     model.train()
     if shape != (2, num_classes):
@@ -295,11 +317,28 @@ def describe(model: nn.Module) -> str:
     )
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Identify a model's structure: its circuits, gate by gate, and the shapes of its parameters.
+def structure(model: nn.Module) -> dict[str, str]:
+    """Describe every part of a model, by name: the modules, the circuits, the shapes of parameters.
 
-    Models with equal fingerprints can exchange weights. The weights' values, the backend and the
-    noise do not count.
+    Models with equal structures can exchange weights. The weights' values, the backend and the
+    noise do not count. What a ``forward`` of your own does between its modules is not seen.
+
+    Example:
+        >>> structure(nn.Sequential(nn.Tanh()))
+        {'model': 'Sequential()', '0': 'Tanh()'}
+    """
+    parts: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QuantumLayer):
+            parts[name or "model"] = f"QuantumLayer({module.program!r}, {_circuit_key(module)})"
+        else:
+            parts[name or "model"] = f"{type(module).__name__}({module.extra_repr()})"
+    shapes = {f"{k}, shape": str(tuple(value.shape)) for k, value in model.state_dict().items()}
+    return parts | shapes
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Identify a model's `structure`: its modules, its circuits gate by gate, and its shapes.
 
     Example:
         >>> fingerprint(nn.Linear(2, 3)) == fingerprint(nn.Linear(2, 3))
@@ -307,16 +346,19 @@ def fingerprint(model: nn.Module) -> str:
         >>> fingerprint(nn.Linear(2, 3)) == fingerprint(nn.Linear(3, 2))
         False
     """
-    parts = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
-    for name, layer in quantum_layers(model).items():
-        program = layer.program
-        gates = [(use.name, use.qubits, use.slots, use.matrix) for use in program.gates]
-        angles = program.angle_map
-        formulas = (
-            None if angles.nonlinear is None else (angles.nonlinear.slots, angles.nonlinear.key)
-        )
-        parts.append(
-            repr((name, program.num_qubits, gates, program.prepare, angles.inputs, angles.weights))
-            + repr((angles.constants, angles.terms, formulas, layer.observables))
-        )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return _key("\n".join(f"{name}: {what}" for name, what in structure(model).items()))
+
+
+def _circuit_key(layer: QuantumLayer) -> str:
+    program = layer.program
+    gates = [(use.name, use.qubits, use.slots, use.matrix) for use in program.gates]
+    angles = program.angle_map
+    formulas = None if angles.nonlinear is None else (angles.nonlinear.slots, angles.nonlinear.key)
+    return _key(
+        repr((program.num_qubits, gates, program.prepare, angles.inputs, angles.weights))
+        + repr((angles.constants, angles.terms, formulas, layer.observables))
+    )
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from typing import Any
 
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.fit import TrainingInterrupted, Watcher
-from nisqkit.qml.metrics import Row
+from nisqkit.qml.metrics import Row, with_shots
 from nisqkit.qml.run_folder import RunFolder
 from nisqkit.qml.statistics import mean_interval
 from nisqkit.qml.training import TrainResult, train
@@ -104,7 +104,7 @@ def rows_of(model: str, reports: Sequence[Mapping[str, Any]]) -> list[Row]:
         reports: each as `TrainResult.report`.
     """
     rows = [
-        _row(model, tests[0]["condition"], reports[0]["parameters"], tests)
+        _row(model, _condition(tests[0]), reports[0]["parameters"], tests)
         for tests in zip(*(report["test"] for report in reports), strict=True)
     ]
     for fits in zip(*(report.get("baselines", []) for report in reports), strict=True):
@@ -114,6 +114,10 @@ def rows_of(model: str, reports: Sequence[Mapping[str, Any]]) -> list[Row]:
         ]
         rows.append(_row(fits[0]["name"], "classical", fits[0]["num_parameters"], tests))
     return rows
+
+
+def _condition(test: Mapping[str, Any]) -> str:
+    return with_shots(test["condition"], test.get("shots"))
 
 
 def _row(model: str, condition: str, parameters: int, tests: Sequence[Mapping[str, Any]]) -> Row:

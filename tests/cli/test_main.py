@@ -205,6 +205,8 @@ def test_evaluate_writes_what_it_prints() -> None:
     record = json.loads((out / "evaluation.json").read_text())
     assert [test["condition"] for test in record["test"]] == ["noise-free", "fake_lima"]
     assert [test["total"] for test in record["test"]] == [10, 10]
+    assert [test["shots"] for test in record["test"]] == [None, 64]
+    assert "fake_lima, 64 shots" in done.output
     for test in record["test"]:
         low, high = test["accuracy_interval_95"]
         assert (

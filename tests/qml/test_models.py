@@ -100,6 +100,13 @@ def test_fingerprints_tell_circuits_apart_and_ignore_weights() -> None:
     assert len(same | others) == 5
 
 
+def test_fingerprints_see_modules_without_parameters_and_their_options() -> None:
+    first = nn.Linear(2, 2)
+    between = [nn.Tanh(), nn.ReLU(), nn.Dropout(0.1), nn.Dropout(0.2), nn.Identity()]
+    models = [nn.Sequential(first, module, nn.Linear(2, 2)) for module in between]
+    assert len({fingerprint(model) for model in models}) == len(models)
+
+
 def test_a_fingerprint_is_the_same_on_every_backend() -> None:
     model = classifier(16, 4, depth=1, seed=0)
     assert fingerprint(with_backend(model, "reference")) == fingerprint(model)
@@ -145,7 +152,9 @@ def test_describe_says_circuit_and_size() -> None:
 def test_groups_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match=r"4 outputs .* groups for 3 classes: use a multiple"):
         GroupSum(4, 3)
-    with pytest.raises(ValueError, match=r"8 outputs .* 3 classes"):
+    with pytest.raises(ValueError, match=r"3 outputs .* such as 4 \(--qubits 4\)"):
+        classifier(3, 2, qubits=3)
+    with pytest.raises(ValueError, match=r"8 outputs .* 3 classes: .* such as 9 \(--qubits 9\)"):
         classifier(16, 3, qubits=8)
     with pytest.raises(ValueError, match=r"4 outputs .* 10 classes"):
         classifier(16, 10, qubits=4)
@@ -179,6 +188,12 @@ def number(num_features, num_classes):
 
 def frozen(num_features, num_classes):
     return nn.Softmax(dim=1)
+
+def arity(num_features):
+    return nn.Linear(num_features, 2)
+
+def misfit(num_features, num_classes):
+    return nn.Linear(num_features + 1, num_classes)
 
 def wide(num_features, num_classes):
     return nn.Linear(num_features, num_classes + 1)
@@ -224,9 +239,20 @@ def test_a_model_whose_file_lacks_a_module(models: Path) -> None:
         load_function(f"{models}:build")
 
 
+def test_a_file_whose_code_fails(models: Path) -> None:
+    models.write_text("x = 1 / 0")
+    with pytest.raises(ValueError, match="failed when imported: ZeroDivisionError: division"):
+        load_function(f"{models}:build")
+    models.write_text("def build(:")
+    with pytest.raises(ValueError, match="failed when imported: SyntaxError: "):
+        load_function(f"{models}:build")
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
+        ("arity", r"py:arity' failed when called with \(3, 2\): TypeError: arity\(\) takes 1 pos"),
+        ("misfit", "py:misfit' failed when run on 2 samples of 3 features: RuntimeError: mat1"),
         ("number", "returned int, expected a torch.nn.Module"),
         ("frozen", "has no parameters to train"),
         ("wide", r"to the shape \(2, 3\), expected \(2, 2\): one logit per class"),

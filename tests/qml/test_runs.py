@@ -38,7 +38,10 @@ def test_evaluation_of_a_run_agrees_with_its_report(trained: TrainResult) -> Non
 
 def test_evaluation_on_a_device(trained: TrainResult) -> None:
     assert trained.out is not None
+    clean, noisy = evaluate_run(load_run(trained.out), ["fake_manila"], limit=6, shots=50)
+    assert (clean.shots, noisy.shots) == (None, 50)
     clean, noisy = evaluate_run(load_run(trained.out), ["fake_manila"], limit=6)
+    assert noisy.shots is None
     assert (clean.total, noisy.total) == (6, 6)
     assert noisy.condition == "fake_manila"
     assert noisy.loss != clean.loss
@@ -91,7 +94,25 @@ def test_a_model_whose_code_changed(tmp_path: Path) -> None:
         "def build(features, classes):\n"
         "    return nn.Sequential(nn.Linear(features, 3), nn.Linear(3, classes))"
     )
-    with pytest.raises(ValueError, match=r"holds Linear with 34 .* describes Sequential with 59"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds Linear with 34 .* describes Sequential with 59 .*: different are model "
+        r"\(Linear\(.*\), now Sequential\(\)\)",
+    ):
+        load_run(tmp_path / "run")
+
+
+def test_a_model_with_another_activation(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    code = (
+        "from torch import nn\n"
+        "def build(features, classes):\n"
+        "    return nn.Sequential(nn.Linear(features, 3), nn.{}(), nn.Linear(3, classes))"
+    )
+    file.write_text(code.format("Tanh"))
+    train(TrainConfig(task="digits2", model=f"{file}:build", epochs=1), out=tmp_path / "run")
+    file.write_text(code.format("ReLU"))
+    with pytest.raises(ValueError, match=r"different are 1 \(Tanh\(\), now ReLU\(\)\), so"):
         load_run(tmp_path / "run")
 
 
