@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,6 +103,11 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
     """The input parameters of a circuit in the order of the columns of ``x``; see `lower`."""
     if inputs is None:
         return []
+    if not isinstance(inputs, (str, Parameter, ParameterVector, Iterable)):
+        raise TypeError(
+            f"inputs={inputs!r} says nothing about a Qiskit circuit: give the ParameterVector, "
+            "Parameters or their names (a number of features is for PennyLane functions)"
+        )
     given: list[Any] = (
         [inputs] if isinstance(inputs, (str, Parameter, ParameterVector)) else list(inputs)
     )
@@ -118,13 +123,26 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
     for item in given:
         if isinstance(item, ParameterVector):
             if not any(p in circuit.parameters for p in item):
+                if item.name in vectors:
+                    raise ValueError(_same_name(item.name))
                 raise ValueError(unknown("parameter of the circuit in inputs=:", item.name, known))
             result += list(item)
         elif isinstance(item, str) and item in vectors:
             result += list(vectors[item])
         elif isinstance(item, (str, Parameter)):
             name = item if isinstance(item, str) else item.name
-            if name not in by_name or (isinstance(item, Parameter) and by_name[name] != item):
+            if isinstance(item, Parameter) and by_name.get(name, item) != item:
+                raise ValueError(_same_name(name))
+            if (
+                name not in by_name
+                and isinstance(item, ParameterVectorElement)
+                and item.vector.name in vectors
+            ):
+                raise ValueError(
+                    f"{name!r} is not used in the circuit: to have a column of x for every element "
+                    f"of its vector, pass the vector itself or its name {item.vector.name!r}"
+                )
+            if name not in by_name:
                 raise ValueError(unknown("parameter of the circuit in inputs=:", name, known))
             result.append(by_name[name])
         else:
@@ -138,6 +156,13 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
             f"inputs lists {', '.join(sorted(repeated))} more than once; list each input once"
         )
     return result
+
+
+def _same_name(name: str) -> str:
+    return (
+        f"inputs holds another object of the same name {name!r} as a parameter of the circuit: "
+        f"pass the circuit's own, or the string {name!r}"
+    )
 
 
 def _parameter_key(parameter: Parameter) -> tuple[object, int]:
@@ -191,9 +216,10 @@ class _Lowering:
             self.add_prepare(operation, qubits)
         elif isinstance(operation, ControlFlowOp) or name in ("reset", "measure", "delay", "store"):
             what = "control flow" if isinstance(operation, ControlFlowOp) else f"{name!r}"
+            hint = "; to load amplitudes, use nisqkit.circuits.amplitude" * (name == "reset")
             raise ValueError(
                 f"{what} at instruction {group} cannot be differentiated: a circuit for a "
-                "QuantumLayer holds unitary gates, with measurements only at its end"
+                f"QuantumLayer holds unitary gates, with measurements only at its end{hint}"
             )
         elif name in GATES and operation.base_class is _CLASSES[name]:
             slots = tuple(self.slot(p) for p in operation.params)

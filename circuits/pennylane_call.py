@@ -74,9 +74,14 @@ def resolve_arguments(
     if inputs_argument in parameters and num_inputs is None:
         raise ValueError(
             f"the function has an argument {inputs_argument!r}: give num_inputs, its number of "
-            "features"
+            "features (inputs= of a QuantumLayer)"
         )
     given = {*shapes, *([inputs_argument] if num_inputs is not None else [])}
+    if num_inputs is not None and inputs_argument not in parameters:
+        raise ValueError(
+            f"the function has no argument {inputs_argument!r} for one sample (it has "
+            f"{', '.join(parameters) or 'none'}): rename the argument that takes the features"
+        )
     for name in sorted(given - set(parameters)):
         raise ValueError(unknown("argument", name, parameters))
     for name, required in parameters.items():

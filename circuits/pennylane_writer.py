@@ -56,6 +56,7 @@ def to_pennylane(
             returns nothing.
 
     Raises:
+        TypeError: Not a circuit; `circuit_of` makes one of a program.
         ValueError: Unknown parameters, or an instruction that is not a gate.
         ImportError: PennyLane is not installed.
 
@@ -69,6 +70,11 @@ def to_pennylane(
         >>> qnode(torch.tensor([0.4, 0.5]), torch.zeros(0))  # cos(0.5), cos(0.4)
         [tensor(0.8776, dtype=torch.float64), tensor(0.9211, dtype=torch.float64)]
     """
+    if not isinstance(circuit, QuantumCircuit):
+        raise TypeError(
+            f"to_pennylane takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the circuit "
+            "itself, layer.circuit, or circuit_of(program)"
+        )
     qp = import_pennylane()
     columns = resolve_inputs(circuit, inputs)
     rest = sorted(

@@ -173,8 +173,8 @@ class Program:
         of = f"the angle of gate {use.name!r} on qubits {use.qubits}" if use else "an amplitude"
         on = f" in sample {sample}" if slot in self.angle_map.batched_slots else ""
         raise ValueError(
-            f"{of} is not finite{on} ({float(values[sample, column])}): keep the inputs and weights "
-            "where its formula is defined"
+            f"{of} is not finite{on} ({float(values[sample, column])}): keep the inputs and "
+            "weights where its formula is defined"
         )
 
 

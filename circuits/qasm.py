@@ -82,6 +82,8 @@ def from_qasm3(text: str) -> tuple[QuantumCircuit, tuple[str, ...]]:
         ) from error
     if not text.strip():
         raise ValueError("the OpenQASM 3 text is empty")
+    if re.fullmatch(r"\S+\.(qasm|inc|txt)", text.strip(), flags=re.IGNORECASE):
+        raise ValueError(f"{text!r} looks like a path: read the file first, and give its text")
     if re.search(r"^\s*OPENQASM\s+2", text, flags=re.MULTILINE):
         raise ValueError("this is OpenQASM 2 text: read it with qiskit.qasm2.loads")
     complaints = io.StringIO()
@@ -89,7 +91,7 @@ def from_qasm3(text: str) -> tuple[QuantumCircuit, tuple[str, ...]]:
         with contextlib.redirect_stderr(complaints):
             tree = openqasm3.parse(text)
     except openqasm3.parser.QASM3ParsingError as error:
-        reason = str(error) or complaints.getvalue().strip()
+        reason = str(error) or complaints.getvalue().strip() or _place(error.__cause__)
         raise ValueError(f"this is not OpenQASM 3 text: {reason}") from error
     parameters, inputs = _roles(text, _declared(tree))
     angles = _take_angles(tree, parameters)
@@ -103,6 +105,15 @@ def from_qasm3(text: str) -> tuple[QuantumCircuit, tuple[str, ...]]:
     for unused in set(parameters.values()) - set(circuit.parameters):
         circuit.global_phase += 0 * unused  # as Qiskit does, so that the circuit has the parameter
     return circuit, inputs
+
+
+def _place(error: BaseException | None) -> str:
+    """Where the parser gave up, when it does not say so itself."""
+    inner = error.args[0] if error is not None and error.args else error
+    token = getattr(inner, "offendingToken", None)
+    if token is None:
+        return "the parser does not say where it fails"
+    return f"line {token.line}:{token.column} unexpected {token.text!r}"
 
 
 def _renamer(names: Mapping[str, str]) -> Any:

@@ -79,6 +79,7 @@ def to_qasm3(circuit: QuantumCircuit, inputs: InputsLike = None) -> str:
         inputs: Which parameters are inputs, as in `lower`.
 
     Raises:
+        TypeError: Not a circuit; `circuit_of` makes one of a program.
         ValueError: What OpenQASM 3 cannot carry: an `AmplitudeInput`, control flow, a gate without
             a definition, an angle with a function that the language does not have.
 
@@ -96,6 +97,11 @@ def to_qasm3(circuit: QuantumCircuit, inputs: InputsLike = None) -> str:
         rx(2.0 * theta) q[0];
         <BLANKLINE>
     """
+    if not isinstance(circuit, QuantumCircuit):
+        raise TypeError(
+            f"to_qasm3 takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the circuit "
+            "itself, layer.circuit, or circuit_of(program)"
+        )
     columns = resolve_inputs(circuit, inputs)
     rest = [p for p in circuit.parameters if p not in columns]
     rest.sort(key=lambda p: natural_key(p.name))

@@ -190,7 +190,8 @@ class AerBackend(Backend):
                 "give shots, or leave method out"
             )
         method = self._method(task, circuits[0])
-        check_memory(width, 2 * 16 * (4 if method == "density_matrix" else 2) ** width)
+        density = method == "density_matrix"
+        check_memory(width, 2 * 16 * (4 if density else 2) ** width, density=density)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """See `Backend.run`; circuits that share a noise model are one call of Aer."""

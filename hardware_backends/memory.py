@@ -20,8 +20,8 @@ def available_bytes() -> int:
         return 2**63
 
 
-def check_memory(num_qubits: int, needed: int) -> None:
-    """Raise if ``needed`` bytes are not there.
+def check_memory(num_qubits: int, needed: int, *, density: bool = False) -> None:
+    """Raise if ``needed`` bytes are not there; ``density`` if they are for a density matrix.
 
     Raises:
         ValueError: Says how much it would take and how much is available.
@@ -30,6 +30,12 @@ def check_memory(num_qubits: int, needed: int) -> None:
         return
     available = available_bytes()
     if needed > available:
+        if density:
+            raise ValueError(
+                f"a density matrix of {num_qubits} qubits, which exact values with noise need, "
+                f"takes {needed / 2**30:.3g} GiB, but {available / 2**30:.3g} GiB of memory are "
+                "available; give shots=, which run one state vector at a time, or use fewer qubits"
+            )
         raise ValueError(
             f"a state of {num_qubits} qubits for this batch takes {needed / 2**30:.3g} GiB, but "
             f"{available / 2**30:.3g} GiB of memory are available; "

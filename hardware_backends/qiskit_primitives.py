@@ -30,6 +30,7 @@ from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
+from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.sampling import estimate, in_basis, measurement_bases
 from nisqkit.hardware_backends.slot_circuit import slot_angles, slot_circuit
 from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
@@ -49,6 +50,7 @@ class _PrimitiveBackend(Backend):
         seed: int,
     ) -> None:
         simulator = _machine(primitive)
+        self.primitive = primitive
         self.device = device if device is not None else _device(simulator)
         self.noise_model = _noise_model(simulator)
         self.layout = None if layout is None else tuple(layout)
@@ -64,6 +66,11 @@ class _PrimitiveBackend(Backend):
             raise ValueError(
                 "layout needs a device: give device=Device.load(...), or leave layout out"
             )
+
+    def _check_memory(self, program: Program) -> None:
+        """Qiskit's own primitives hold the whole state here, in double precision."""
+        if isinstance(self.primitive, (StatevectorEstimator, StatevectorSampler)):
+            check_memory(program.num_qubits, 2 * 16 * 2**program.num_qubits)
 
     def transpile(self, program: Program) -> Transpiled | None:
         """Return the program as the device gets it, without measurements; None without a device."""
@@ -165,6 +172,7 @@ class EstimatorBackend(_PrimitiveBackend):
                 f"{type(self.estimator).__name__} estimates from shots and has no exact values: "
                 f"give shots, for example shots=4096"
             )
+        self._check_memory(task.program)
         self.transpile(task.program)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
@@ -259,6 +267,7 @@ class SamplerBackend(_PrimitiveBackend):
         _check_shots(task)
         if task.shots is None:
             raise ValueError("a sampler has no exact values: give shots, for example shots=4096")
+        self._check_memory(task.program)
         for basis in measurement_bases(task.observables):
             self._circuit(task.program, basis)
 

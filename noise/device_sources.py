@@ -43,6 +43,7 @@ def load(name: str) -> Device:
 
     Raises:
         ValueError: if there is no snapshot of this name.
+        TypeError: if it is no name.
 
     Example:
         >>> load("fake_manila").num_qubits
@@ -50,9 +51,14 @@ def load(name: str) -> Device:
     """
     snapshots = _snapshots()
     if name not in snapshots:
-        nearest = difflib.get_close_matches(name, snapshots, n=1, cutoff=0.0)[0]
+        if not isinstance(name, str):
+            raise TypeError(
+                f"Device.load takes the name of a snapshot, such as 'fake_santiago', not "
+                f"{type(name).__name__}; for a Qiskit backend object use Device.from_backend"
+            )
+        nearest = difflib.get_close_matches(name, snapshots, n=1, cutoff=0.7)
         raise ValueError(
-            f"no device named {name!r}, did you mean {nearest!r}? "
+            f"no device named {name!r}{f', did you mean {nearest[0]!r}?' if nearest else ';'} "
             f"nisqkit.noise.available_devices() lists all {len(snapshots)}"
         )
     return from_backend(snapshots[name]())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -27,24 +28,30 @@ class QuantumLayer(nn.Module):
 
     The circuit's weights are trained.
     ``forward(x)``: ``(..., num_inputs) -> (..., num_outputs)``. With ``inputs=None``, ``layer()``
-    returns ``(num_outputs,)``. Gradients flow to inputs and weights on every backend.
+    returns ``(num_outputs,)``. Gradients flow to inputs and weights on every backend. Inputs are
+    taken in, and outputs come in, the dtype of the weights (``layer.double()`` for float64).
+    Barriers are no gates: they keep a transpiler from merging what they separate. ``calls`` in the
+    `state_dict` counts the calls with shots (or SPSA), so that a resumed run draws new ones.
 
     Args:
         circuit: A `qiskit.QuantumCircuit`; OpenQASM 3 text; a `Program`; or a PennyLane QNode,
             quantum function or tape, whose ``inputs`` argument takes one sample.
         inputs: Which parameters are inputs, in the order of the columns of ``x``: a
             `ParameterVector`, parameters or names. For a PennyLane function: the number of
-            features. All other parameters are weights.
+            features. All other parameters are weights, so with ``None`` every one is.
         observables: ``None`` for Z on each qubit (column ``k`` is qubit ``k``), Pauli strings (read
-            right to left) or `SparsePauliOp`, or ``"probs"``. A QNode keeps its own measurements.
+            right to left) or `SparsePauliOp`, or ``"probs"``. A QNode keeps its own measurements,
+            with its own columns.
         backend: A name such as ``"native"``, ``"reference"``, ``"aer"``,
             ``"pennylane:default.qubit"``; a `Backend`; or a Qiskit V2 estimator or sampler.
         noise: The `Device` whose noise is simulated (``backend="aer"``).
         shots: Measurements per sample; ``None`` for exact values.
-        diff_method: ``"auto"``, ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or
-            `SPSA`.
-        init: ``"auto"`` (small-angle), ``"uniform"``, ``"small-angle"``, ``"gaussian"``,
-            ``"identity-block"``, or the weights themselves.
+        diff_method: ``"auto"`` (the backend's own, else parameter shift). Exact values only:
+            ``"adjoint"`` (native, lightning), ``"backprop"`` (reference, default.qubit).
+            Everywhere: ``"parameter-shift"``, ``"spsa"`` or `SPSA`.
+        init: ``"auto"`` (small-angle), ``"uniform"`` in ``[-pi, pi)``, ``"small-angle"`` in
+            ``[-0.1, 0.1)``, ``"gaussian"`` (narrower with depth), ``"identity-block"`` (for
+            `mirrored`), or the weights themselves.
         seed: Seed of the initial weights and of all shots; default drawn from torch's generator.
         weight_shapes: For a PennyLane function: the shape of each weight argument.
 
@@ -56,7 +63,7 @@ class QuantumLayer(nn.Module):
     Raises:
         ValueError: Bad parameters, observables, backend or options; wrong width, NaN or infinite
             values in ``forward``.
-        TypeError: A circuit of an unknown kind.
+        TypeError: A circuit of an unknown kind, a seed that is no integer, complex inputs.
 
     Example:
         >>> from nisqkit.circuits import encoder, u3_cu3
@@ -95,9 +102,7 @@ class QuantumLayer(nn.Module):
             self.observables = Observables.parse(observables, self.program.num_qubits)
         self.execution = Execution(backend, noise, diff_method)
         self.shots = _check_shots(shots)
-        self.seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {seed}")
+        self.seed = int(torch.randint(2**31, ())) if seed is None else _check_seed(seed)
         weights = initial_weights(init, self.program, self.observables, self.seed)
         self.weights = nn.Parameter(weights.to(torch.get_default_dtype()))
         # The number of forward passes keys the shots, so that a resumed run draws what the
@@ -171,6 +176,11 @@ class QuantumLayer(nn.Module):
             return self.weights.new_zeros(1, 0), torch.Size(())
         if not isinstance(x, Tensor):
             raise TypeError(f"layer(x) takes a torch.Tensor, not {type(x).__name__}")
+        if x.is_complex():
+            raise TypeError(
+                f"layer(x) takes real inputs, not {x.dtype}: pass real features, for example "
+                "torch.view_as_real(z).flatten(-2)"
+            )
         if x.dim() == 0 or x.shape[-1] != width:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, "
@@ -284,10 +294,24 @@ def _check_shots(shots: int | None) -> int | None:
     return shots
 
 
+def _check_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"seed must be an integer or None, got {seed!r}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    return operator.index(seed)
+
+
 def _read(
     circuit: Any, inputs: Any, weight_shapes: Mapping[str, tuple[int, ...]] | None
 ) -> tuple[QuantumCircuit | None, Program, Observables | None]:
     """The front ends: ``(circuit if there is one, program, measurements if it names them)``."""
+    is_function = callable(circuit) or type(circuit).__module__.startswith("pennylane")
+    if weight_shapes is not None and not is_function:
+        raise ValueError(
+            "weight_shapes is for PennyLane functions: the weights of this circuit are its "
+            "parameters that are not inputs, so leave weight_shapes out"
+        )
     if isinstance(circuit, QuantumCircuit):
         return circuit, lower(circuit, inputs), None
     if isinstance(circuit, Program):
@@ -299,13 +323,19 @@ def _read(
 
         parsed, names = from_qasm3(circuit)
         return parsed, lower(parsed, names if inputs is None else inputs), None
-    if callable(circuit) or type(circuit).__module__.startswith("pennylane"):
+    if is_function:
         from nisqkit.circuits.pennylane_io import read_qnode
 
         if inputs is not None and not isinstance(inputs, int):
             raise TypeError(
                 "for a PennyLane function, inputs is the number of features "
                 "(the length of one sample)"
+            )
+        given = getattr(getattr(circuit, "shots", None), "total_shots", None)
+        if given is not None:
+            raise ValueError(
+                f"the QNode or tape has shots={given}, which a layer does not read: leave them out "
+                f"there and pass shots={given} to QuantumLayer"
             )
         program, observables = read_qnode(circuit, num_inputs=inputs, weight_shapes=weight_shapes)
         return None, program, observables

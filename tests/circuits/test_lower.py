@@ -187,8 +187,11 @@ def test_global_phase_of_a_definition_matters_under_control() -> None:
         ("y", "unknown parameter of the circuit in inputs=: 'y'. Known: a, w"),
         (["a", "a"], "inputs lists a more than once"),
         (["w", "w[1]"], r"inputs lists w\[1\] more than once"),
-        (Parameter("a"), "unknown parameter of the circuit in inputs=: 'a'"),
+        (Parameter("a"), "another object of the same name 'a'"),
+        (Parameter("b"), "unknown parameter of the circuit in inputs=: 'b'"),
         (ParameterVector("z", 2), "unknown parameter of the circuit in inputs=: 'z'"),
+        (ParameterVector("w", 2), "another object of the same name 'w'.* or the string 'w'"),
+        ([Parameter("w[1]")], r"another object of the same name 'w\[1\]'"),
     ],
 )
 def test_bad_inputs(inputs: InputsLike, message: str) -> None:
@@ -306,8 +309,25 @@ def test_barriers_between_gates_are_kept_and_are_no_gates() -> None:
         ("barrier", (0, 1)),
         ("cx", (0, 1)),
     ]
-    assert (
-        repr(program) == "Program(2 qubits, amplitudes on 1 qubits, 3 gates, 0 inputs, 0 weights)"
+    assert repr(program) == (
+        "Program(2 qubits, amplitudes on 1 qubits, 3 gates, 0 inputs, 0 weights)"
     )
     again = lower(circuit_of(program))
     assert [(g.name, g.qubits) for g in again.gates] == [(g.name, g.qubits) for g in program.gates]
+
+
+def test_an_unused_element_of_a_vector_is_named() -> None:
+    x = ParameterVector("x", 3)
+    circuit = QuantumCircuit(1)
+    circuit.rx(x[0] + x[2], 0)
+    with pytest.raises(ValueError, match=r"'x\[1\]' is not used in the circuit.*its name 'x'"):
+        lower(circuit, inputs=list(x))
+    with pytest.raises(TypeError, match="inputs=3 says nothing about a Qiskit circuit"):
+        lower(circuit, inputs=3)  # type: ignore[arg-type]
+
+
+def test_initialize_points_to_amplitude() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.initialize([0.6, 0.8], 0)
+    with pytest.raises(ValueError, match=r"'reset' at .*use nisqkit\.circuits\.amplitude"):
+        lower(circuit)

@@ -41,3 +41,7 @@ def test_long_lists_are_cut() -> None:
     assert message.endswith("w22, w23, ... (40 in all).")
     assert "w24" not in message
     assert "in all" not in unknown("weight", "v", (f"w{k}" for k in range(24)))
+
+
+def test_a_far_name_is_no_guess() -> None:
+    assert "did you mean" not in unknown("device", "fake_rueschlikon", ["fake_cusco"])

@@ -8,7 +8,7 @@ from qiskit.circuit import Gate, Parameter, ParameterVector
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from torch import Tensor
 
-from nisqkit.circuits import amplitude
+from nisqkit.circuits import amplitude, lower
 from nisqkit.circuits.pennylane_writer import to_pennylane, to_pennylane_observable
 from nisqkit.hardware_backends.conformance import random_circuit
 
@@ -108,3 +108,8 @@ def test_what_is_no_gate_is_refused() -> None:
     circuit.append(Gate("mystery", 1, []), [0])
     with pytest.raises(ValueError, match="'mystery' is not a gate"):
         to_pennylane(circuit)
+
+
+def test_only_circuits_are_written() -> None:
+    with pytest.raises(TypeError, match=r"takes a qiskit.QuantumCircuit, not Program: .*circuit_o"):
+        to_pennylane(lower(QuantumCircuit(1)))  # type: ignore[arg-type]

@@ -152,10 +152,8 @@ def test_formulas_outside_their_domain_are_refused() -> None:
     for angles in (program.angles, program.split_angles):
         angles(good, one)
         with pytest.raises(
-            ValueError, match=r"gate 'rx' on qubits \(1,\) is not finite in sample 1 .nan."
+            ValueError, match=r"'rx' on qubits \(1,\) is not finite in sample 1 \(nan"
         ):
             angles(bad, one)
-        with pytest.raises(
-            ValueError, match=r"gate 'ry' on qubits \(0,\) is not finite .inf.: keep"
-        ):
+        with pytest.raises(ValueError, match=r"'ry' on qubits \(0,\) is not finite \(inf\): keep"):
             angles(good, zero)

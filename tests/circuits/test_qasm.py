@@ -186,6 +186,8 @@ def test_a_foreign_gate_of_a_known_name_keeps_its_own_meaning() -> None:
         ("OPENQASM 2.0;\nqreg q[1];", r"OpenQASM 2 text: read it with qiskit.qasm2.loads"),
         (HEAD + "rx(a q[0];", "not OpenQASM 3 text: line 6:5"),
         ("hello", "not OpenQASM 3 text"),
+        (HEAD + "qubit[2 r;", "not OpenQASM 3 text: line 6:8 unexpected 'r'"),
+        ("data/circuit.qasm", "'data/circuit.qasm' looks like a path: read the file first"),
         (HEAD + "rxy(a) q[0];", "line 6,0: gate 'rxy' is not defined"),
         (HEAD + "rx(a, a) q[0];", "cannot read this OpenQASM 3 text"),
         (HEAD + "rx(a) q[7];", "cannot read this OpenQASM 3 text: .*index"),
@@ -230,3 +232,9 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "qiskit_qasm3_import", None)
     with pytest.raises(ImportError, match=r'pip install "nisqkit\[qasm\]"'):
         from_qasm3(HEAD)
+
+
+def test_only_circuits_are_written() -> None:
+    program = lower(amplitude(2), inputs="x")
+    with pytest.raises(TypeError, match=r"takes a qiskit.QuantumCircuit, not Program: .*circuit_o"):
+        to_qasm3(program)  # type: ignore[arg-type]

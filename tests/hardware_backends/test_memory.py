@@ -37,3 +37,8 @@ def test_machines_without_proc_tell_their_whole_memory(monkeypatch: pytest.Monke
     monkeypatch.delattr(os, "sysconf")
     assert available_bytes() == 2**63  # nothing is known, so nothing is refused
     check_memory(40, 2**44)
+
+
+def test_a_density_matrix_is_called_one() -> None:
+    with pytest.raises(ValueError, match=r"a density matrix of 20 qubits.*give shots="):
+        check_memory(20, 2**60, density=True)

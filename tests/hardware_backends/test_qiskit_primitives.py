@@ -321,3 +321,12 @@ def test_devices_and_layouts_are_checked() -> None:
     backend = SamplerBackend(StatevectorSampler(), device=SANTIAGO, layout=[0, 1])
     with pytest.raises(ValueError, match=r"layout \[0, 1\] has 2 entries"):
         backend.check(task(0, shots=10))
+
+
+@pytest.mark.parametrize("primitive", [StatevectorEstimator(), StatevectorSampler()])
+def test_states_that_do_not_fit_are_refused(primitive: object) -> None:
+    program = lower(QuantumCircuit(45))
+    empty = torch.zeros(1, 0)
+    task = Task(program, empty, empty[0], Observables.parse("Z" * 45, 45), shots=10)
+    with pytest.raises(ValueError, match="a state of 45 qubits"):
+        primitive_backend(primitive).check(task)

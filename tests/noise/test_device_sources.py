@@ -213,3 +213,11 @@ def test_nan_in_a_backend_is_refused() -> None:
     target.add_instruction(XGate(), {(0,): InstructionProperties(error=float("nan"))})
     with pytest.raises(ValueError, match=r"error of x on \(0,\) of hand_made is nan"):
         Device.from_backend(HandMadeBackend(target))
+
+
+def test_far_names_and_objects_are_no_devices() -> None:
+    with pytest.raises(ValueError, match=r"no device named 'fake_rueschlikon'; nisqkit\.noise"):
+        Device.load("fake_rueschlikon")
+    for given in (None, GenericBackendV2(2, seed=1)):
+        with pytest.raises(TypeError, match=r"takes the name .*use Device\.from_backend"):
+            Device.load(given)  # type: ignore[arg-type]

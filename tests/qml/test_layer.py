@@ -375,3 +375,38 @@ def test_explain_needs_a_backend_that_can() -> None:
     message = "backend 'reference' does not explain itself; 'native' does"
     with pytest.raises(ValueError, match=message):
         small(backend="reference").explain()
+
+
+def test_only_real_inputs() -> None:
+    with pytest.raises(TypeError, match=r"takes real inputs, not torch\.complex64"):
+        small()(torch.zeros(1, 3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("seed", [1.7, True, "1"])
+def test_seeds_are_integers(seed: object) -> None:
+    with pytest.raises(TypeError, match="seed must be an integer or None"):
+        small(seed=seed)
+
+
+def test_numpy_seeds_are_integers() -> None:
+    assert small(seed=np.int64(3)).seed == 3
+
+
+def test_options_of_another_front_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight_shapes is for PennyLane functions"):
+        small(weight_shapes={"w": 3})
+    with pytest.raises(TypeError, match="inputs=3 says nothing about a Qiskit circuit"):
+        small(inputs=3)
+    qp = pytest.importorskip("pennylane")
+
+    def function(inputs: torch.Tensor) -> object:
+        qp.RX(inputs[0], wires=0)
+        return qp.expval(qp.Z(0))
+
+    qnode = qp.QNode(function, qp.device("default.qubit", wires=1))
+    with pytest.raises(ValueError, match=r"pass shots=100 to QuantumLayer"):
+        QuantumLayer(qp.set_shots(qnode, 100), inputs=1)
+    with pytest.raises(ValueError, match=r"\(inputs= of a QuantumLayer\)"):
+        QuantumLayer(qnode)
+    with pytest.raises(ValueError, match=r"no argument 'inputs' for one sample \(it has x\)"):
+        QuantumLayer(lambda x: function(x), inputs=1)
