@@ -70,14 +70,22 @@ def evaluate(
 
 def predict(
     run: _Run,
-    data: Annotated[Path, typer.Option(help="Samples: an .npz or .csv file.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Samples: an .npz file with the array features, (N, F), or a .csv file with one "
+            "sample per row.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write.", show_default="standard output")
     ] = None,
 ) -> None:
     """Predict the class of every sample in a file, with the probability of each class.
 
-    Features must be prepared as the training data were: angles in radians.
+    Features must be prepared as the training data were: they are used as angles in radians and
+    are not scaled.
     """
     from nisqkit.qml.checkpoint import write_atomic
     from nisqkit.qml.runs import load_run, read_features

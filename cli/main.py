@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from nisqkit.cli.console import console, errors
+from nisqkit.cli.console import console, device_names, errors
 from nisqkit.cli.demo import demo
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.train import train
@@ -76,12 +77,24 @@ def _options(
 
 
 @app.command()
-def devices() -> None:
-    """List the noisy devices for --device."""
+def devices(
+    name: Annotated[
+        str | None, typer.Argument(help="Show the calibration of this one.", show_default="all")
+    ] = None,
+) -> None:
+    """List the noisy devices for --device, with qubits and date; or show the calibration of one."""
+    from nisqkit.noise.device import Device
     from nisqkit.noise.device_sources import available_devices
 
-    for name in available_devices():
-        console.print(name, highlight=False)
+    if name is not None:
+        print(Device.load(*device_names([name])).summary())
+        return
+    names = available_devices()
+    width = max(map(len, names))
+    with warnings.catch_warnings(action="ignore"):  # what a snapshot says about itself when loaded
+        for device in map(Device.load, names):
+            date = f"{device.date:%Y-%m-%d}" if device.date else "undated"
+            print(f"{device.name:<{width}} {device.num_qubits:>4} qubits, {date}")
 
 
 @app.command()

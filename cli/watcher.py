@@ -35,7 +35,7 @@ class ProgressWatcher(Watcher):
             epoch, step = divmod(steps_done, steps_per_epoch)
             console.print(
                 f"{self.title}: resumed after epoch {epoch}, step {step} of {steps_per_epoch}; "
-                f"steps replayed because of kills: {replayed}",
+                f"steps done again since the last checkpoint: {replayed}",
                 soft_wrap=True,
                 highlight=False,
             )

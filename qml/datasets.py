@@ -127,9 +127,11 @@ def load_dataset(
     task = _find_task(name)
     _check_preprocessing(name, task, preprocessing)
     folder = None if data_dir is None else Path(data_dir)
-    if folder is not None and not folder.is_dir():
-        raise FileNotFoundError(f"data_dir={str(data_dir)!r} is not a folder")
     if task.family == "digits":
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(
+                f"data_dir={str(data_dir)!r} is not a folder; {name} needs no files: leave it out"
+            )
         return _load_digits(name, task, seed, validation)
     if task.family == "vowel":
         return _load_vowel(name, task, folder, seed, validation)

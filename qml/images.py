@@ -154,6 +154,8 @@ def pool_images(images: Images, side: int, preprocessing: Preprocessing) -> Feat
 
 
 def _read_folder(source: ImageSource, data_dir: Path) -> RawImages:
+    if not data_dir.is_dir():
+        raise FileNotFoundError(_what_to_put(source, f"data_dir={str(data_dir)!r} is not a folder"))
     folders = [data_dir / source.folder, data_dir]
     found = [{name: _find(folder, name) for name in _FILES} for folder in folders]
     chosen = next((index for index, files in enumerate(found) if any(files.values())), None)

@@ -221,8 +221,9 @@ def load_model(spec: str, num_features: int, num_classes: int) -> nn.Module:
     """Build a user's model and check that it is one.
 
     Raises:
-        ValueError: the function or its model fails; what it returns is no `torch.nn.Module`, has nothing to train, or does
-            not map ``(2, num_features)`` to ``(2, num_classes)``; or as in `load_function`.
+        ValueError: the function or its model fails; what it returns is no `torch.nn.Module`, has
+            nothing to train, or does not map ``(2, num_features)`` to ``(2, num_classes)``; or as
+            in `load_function`.
 
     Example:
         >>> load_model("torch.nn:Linear", num_features=16, num_classes=4)

@@ -11,7 +11,7 @@ from typing import Any
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.fit import TrainingInterrupted, Watcher
 from nisqkit.qml.metrics import Row, with_shots
-from nisqkit.qml.run_folder import RunFolder
+from nisqkit.qml.run_folder import RunFolder, runs_below
 from nisqkit.qml.statistics import mean_interval
 from nisqkit.qml.training import TrainResult, train
 
@@ -57,6 +57,13 @@ def train_seeds(
     configs = [replace(config, seed=config.seed + k) for k in range(num_seeds)]
     folders = [RunFolder(Path(out) / f"seed{c.seed}") for c in configs]
     if resume and not any(folder.holds_run for folder in folders):
+        if RunFolder(out).holds_run:
+            raise FileNotFoundError(f"{out} holds one run, not several seeds: leave out --seeds")
+        if inner := runs_below(Path(out)):
+            raise FileNotFoundError(
+                f"none of the seeds {configs[0].seed} to {configs[-1].seed} has a run in {out}, "
+                f"which holds {', '.join(inner)}: give --seed and --seeds as before"
+            )
         raise FileNotFoundError(f"there are no runs in {out} to resume: leave out --resume")
     for c, folder in zip(configs, folders, strict=True):
         folder.check(c, resume and folder.holds_run)

@@ -97,6 +97,8 @@ def _find(data_dir: Path | None) -> Path:
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
     reason = f"looked in {folders[0]} and {folders[1]}" if folders else "no data_dir was given"
+    if data_dir is not None and not data_dir.is_dir():
+        reason = f"data_dir={str(data_dir)!r} is not a folder"
     raise FileNotFoundError(
         f"the vowel recordings are missing ({reason}). Put {FILE_NAME} of the UCI Machine Learning "
         'Repository ("Connectionist Bench (Vowel Recognition - Deterding Data)") into DIR/vowel '

@@ -45,6 +45,13 @@ def test_listings() -> None:
     assert nisqkit("circuits").output.split()[-2:] == ["u3-cu3", "u3"]
 
 
+def test_devices_have_qubits_and_a_date() -> None:
+    (line,) = (x for x in nisqkit("devices").output.splitlines() if x.startswith("fake_santiago "))
+    assert line.split() == ["fake_santiago", "5", "qubits,", "2021-03-15"]
+    assert nisqkit("devices", "fake_lima").output.startswith("fake_lima: 5 qubits, 20")
+    assert "did you mean 'fake_lima'?" in nisqkit("devices", "fake_lma").stderr
+
+
 def test_help_shows_the_defaults_of_the_config() -> None:
     text = " ".join(nisqkit("train", "--help").output.replace("│", " ").split())
     for name, value in TrainConfig().to_dict().items():
@@ -119,6 +126,10 @@ def test_runs_of_several_seeds_are_named() -> None:
     done = nisqkit("train", "--out", "sd", "--resume")
     assert done.exit_code == 2
     assert "in its subfolders seed0, seed1: resume all seeds with --seeds N" in done.stderr
+    done = nisqkit("train", "--out", "sd", "--resume", "--seeds", "2", "--seed", "7")
+    assert "none of the seeds 7 to 8 has a run in sd, which holds seed0, seed1" in done.stderr
+    done = nisqkit("train", "--out", "sd/seed0", "--resume", "--seeds", "2")
+    assert "sd/seed0 holds one run, not several seeds: leave out --seeds" in done.stderr
     Path("demo").mkdir()
     Path("sd").rename("demo/u3")
     for folder, first in (("demo", "u3/seed0"), ("demo/u3", "seed0")):
@@ -261,7 +272,15 @@ def test_predict_to_a_file_and_to_the_screen() -> None:
         ),
         (["train", "--shots", "100"], "shots=100 would change nothing: backend='native' trains"),
         (["train", "--model", "nowhere"], "must be 'module:function'"),
-        (["train", "--task", "mnist4", "--data-dir", "nowhere"], "is not a folder"),
+        (
+            ["train", "--task", "mnist4", "--data-dir", "nowhere"],
+            "is not a folder). Put t10k-images-idx3-ubyte.gz",
+        ),
+        (
+            ["train", "--task", "vowel4", "--data-dir", "nowhere"],
+            "is not a folder). Put vowel-context.data",
+        ),
+        (["train", "--data-dir", "nowhere"], "digits4 needs no files: leave it out"),
         (["train", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
         (["train", "--resume", "--seeds", "2"], "there are no runs in runs/digits4-seeds2"),
         (["evaluate", "nowhere"], "there is no checkpoint nowhere"),
