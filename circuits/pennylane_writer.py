@@ -72,8 +72,8 @@ def to_pennylane(
     """
     if not isinstance(circuit, QuantumCircuit):
         raise TypeError(
-            f"to_pennylane takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the circuit "
-            "itself, layer.circuit, or circuit_of(program)"
+            f"to_pennylane takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the "
+            "circuit itself, layer.circuit, or circuit_of(program)"
         )
     qp = import_pennylane()
     columns = resolve_inputs(circuit, inputs)

@@ -99,8 +99,8 @@ def to_qasm3(circuit: QuantumCircuit, inputs: InputsLike = None) -> str:
     """
     if not isinstance(circuit, QuantumCircuit):
         raise TypeError(
-            f"to_qasm3 takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the circuit "
-            "itself, layer.circuit, or circuit_of(program)"
+            f"to_qasm3 takes a qiskit.QuantumCircuit, not {type(circuit).__name__}: give the "
+            "circuit itself, layer.circuit, or circuit_of(program)"
         )
     columns = resolve_inputs(circuit, inputs)
     rest = [p for p in circuit.parameters if p not in columns]

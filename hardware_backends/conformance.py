@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.lower import gate_class, lower
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.task import Task
-from nisqkit.hardware_backends.base import Backend
+from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.hardware_backends.reference import ReferenceBackend
+from nisqkit.hardware_backends.registry import get_backend
 
 
 def random_circuit(num_qubits: int, num_gates: int, seed: int) -> QuantumCircuit:
@@ -203,7 +205,40 @@ def check_seeds(backend: Backend) -> None:
         raise AssertionError("a sample's shots depend on the rest of its batch")
 
 
+def check_contract(backend: Backend) -> None:
+    """It has a name, and `run` gives a result per task: a row per sample, a column per output.
+
+    This comes first: the other checks would fail on it with errors that do not say why.
+    """
+    name = getattr(backend, "name", None)
+    if not isinstance(name, str) or not name:
+        raise AssertionError(
+            f"{type(backend).__name__} has no name: define name = '...', as in backend='...'"
+        )
+    tasks = [replace(random_task(n, seed=n, batch=n + 1), shots=50, seed=(7, n, 0)) for n in (1, 2)]
+    if backend.exact:
+        tasks += [replace(task, shots=None) for task in tasks]
+    with torch.no_grad():
+        results = backend.run(tasks)
+    if not isinstance(results, list) or len(results) != len(tasks):
+        given = f"{len(results)} results" if isinstance(results, list) else type(results).__name__
+        raise AssertionError(
+            f"run gave {given} for {len(tasks)} tasks: return a list, one for each"
+        )
+    for task, result in zip(tasks, results, strict=True):
+        if not isinstance(result, Result):
+            raise AssertionError(f"run gave a {type(result).__name__}: return a list of Result")
+        wanted = (task.batch, task.observables.num_outputs)
+        shape = tuple(getattr(result.values, "shape", ()))
+        if shape != wanted:
+            raise AssertionError(
+                f"values has shape {shape}, not (batch, num_outputs) = {wanted}, with "
+                f"shots={task.shots}"
+            )
+
+
 CHECKS: tuple[Callable[[Backend], None], ...] = (
+    check_contract,
     check_values_and_gradients,
     check_probabilities,
     check_amplitude_input,
@@ -213,15 +248,23 @@ CHECKS: tuple[Callable[[Backend], None], ...] = (
 """All checks; each takes a backend and raises an AssertionError that says what is wrong."""
 
 
-def check_backend(backend: Backend) -> None:
+def check_backend(backend: Backend | str | Any) -> None:
     """Run every check on a backend.
+
+    Args:
+        backend: A `Backend`, or what `get_backend` makes one of: a name, a Qiskit V2 primitive.
 
     Raises:
         AssertionError: Says which property does not hold, and by how much.
+        TypeError: Something that is no backend, or a class in place of an object.
+        ValueError: An unknown name.
 
     Example:
         >>> from nisqkit.hardware_backends.native import NativeBackend
         >>> check_backend(NativeBackend())
     """
+    if isinstance(backend, type):
+        raise TypeError(f"check_backend takes an object: pass {backend.__name__}(), not the class")
+    found = get_backend(backend)
     for check in CHECKS:
-        check(backend)
+        check(found)

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from qiskit.primitives import StatevectorSampler
 
 from nisqkit.circuits import Task
 from nisqkit.hardware_backends import Backend, Result
@@ -74,3 +76,46 @@ def unseeded(task: Task, result: Result) -> Result:
 def test_faults_are_caught(fault: Callable[[Task, Result], Result], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_backend(Broken(fault))
+
+
+class Nameless(Broken):
+    """Without a name."""
+
+    name = ""
+
+
+class Short(ReferenceBackend):
+    """Gives no results."""
+
+    def run(self, tasks: Sequence[Task]) -> list[Result]:
+        return []
+
+
+def turned(task: Task, result: Result) -> Result:
+    return replace(result, values=result.values.T)
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (Nameless(small_error), "Nameless has no name: define name"),
+        (Short(), "run gave 0 results for 4 tasks"),
+        (Broken(lambda task, result: result.values), "run gave a Tensor: return a list of Result"),  # type: ignore[arg-type,return-value]
+        (Broken(turned), r"values has shape \(4, 2\), not \(batch, num_outputs\) = \(2, 4\)"),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_a_broken_contract_is_named(backend: Backend, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_backend(backend)
+
+
+def test_names_and_primitives_are_resolved() -> None:
+    check_backend("reference")
+    check_backend(StatevectorSampler(seed=np.random.default_rng(2)))
+    with pytest.raises(ValueError, match="unknown backend 'natve'"):
+        check_backend("natve")
+    with pytest.raises(TypeError, match=r"pass ReferenceBackend\(\), not the class"):
+        check_backend(ReferenceBackend)
+    with pytest.raises(TypeError, match="a primitive is a Qiskit V2 estimator or sampler"):
+        check_backend(3)
