@@ -125,7 +125,7 @@ class NativeBackend(Backend):
         lines = [
             f"{task.program} on the native engine, batch {task.batch}, {task.inputs.dtype}",
             f"route           {route}: lanes are 16 {route}{passes}",
-            f"gates           {len(task.program.gates)}, fused into {counts[0]} matrices on one "
+            f"gates           {task.program.num_gates}, fused into {counts[0]} matrices on one "
             f"qubit and {counts[1]} on two; {counts[2]} CX and {counts[3]} CZ move data",
             f"multiply-adds   {found.multiply_adds:.3g} per training step, after fusion",
             f"state           {found.state_bytes / 2**20:.3g} MiB, at any depth",
