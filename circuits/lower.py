@@ -133,14 +133,11 @@ def resolve_inputs(circuit: QuantumCircuit, inputs: InputsLike) -> list[Paramete
             name = item if isinstance(item, str) else item.name
             if isinstance(item, Parameter) and by_name.get(name, item) != item:
                 raise ValueError(_same_name(name))
-            if (
-                name not in by_name
-                and isinstance(item, ParameterVectorElement)
-                and item.vector.name in vectors
-            ):
+            vector = getattr(getattr(item, "vector", None), "name", None)
+            if name not in by_name and vector in vectors:
                 raise ValueError(
                     f"{name!r} is not used in the circuit: to have a column of x for every element "
-                    f"of its vector, pass the vector itself or its name {item.vector.name!r}"
+                    f"of its vector, pass the vector itself or its name {vector!r}"
                 )
             if name not in by_name:
                 raise ValueError(unknown("parameter of the circuit in inputs=:", name, known))

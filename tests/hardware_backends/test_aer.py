@@ -347,5 +347,5 @@ def test_barriers_stay_and_keep_their_gates_noisy() -> None:
     cancelled = backend.run([fixed(plain, "probs")])[0].values[0]
     assert found[0] < cancelled[0] - 0.02
     for exact in ("native", "reference", "aer", "pennylane:default.qubit"):
-        pair = [get_backend(exact).run([fixed(c)])[0].values for c in (circuit, plain)]
-        assert torch.allclose(*pair, atol=1e-12), exact
+        one, other = (get_backend(exact).run([fixed(c)])[0].values for c in (circuit, plain))
+        assert torch.allclose(one, other, atol=1e-12), exact
