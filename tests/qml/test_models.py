@@ -134,8 +134,9 @@ def test_a_layer_in_two_places_moves_in_both() -> None:
     moved = with_backend(nn.Sequential(layer, nn.Tanh(), layer), "reference")
     assert isinstance(moved, nn.Sequential)
     assert moved[0] is moved[2]
-    assert isinstance(moved[0], QuantumLayer)
-    assert moved[0].backend.name == "reference"
+    first = moved[0]
+    assert isinstance(first, QuantumLayer)
+    assert first.backend.name == "reference"
 
 
 def test_with_backend_without_a_quantum_layer() -> None:
