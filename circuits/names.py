@@ -29,7 +29,8 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
         "unknown backend 'natve'; did you mean 'native'? Known: native, reference."
     """
     names = sorted(known, key=natural_key)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.7)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.7)
+    hint = f"; did you mean {lowered[near[0]]!r}?" if near else "."
     listed = ", ".join(names[:24]) + (f", ... ({len(names)} in all)" if len(names) > 24 else "")
     return f"unknown {kind} {given!r}{hint} Known: {listed or 'none'}."
