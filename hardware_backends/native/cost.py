@@ -9,7 +9,7 @@ overlaps:
 
 The rate is that of rows in the L2 cache, and lower for units that do not fit. All constants were
 measured with float32 on one core of a Zen 5 machine at some 4 GHz (November 2026); on other
-machines the predicted times shift together, so that the choice of a route is hardly affected.
+machines they are a guide; nothing but the choice of a route depends on them.
 """
 
 from __future__ import annotations

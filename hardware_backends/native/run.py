@@ -30,8 +30,8 @@ def divide(
 ) -> None:
     """Run ``function(first, last)`` over all units, on several threads if that is worth it.
 
-    How they are divided does not change any number. Waking a thread takes some 30 us, as long as
-    `SMALL_WORK` on one.
+    How they are divided does not change any number. Below `SMALL_WORK`, waking a thread costs more
+    than it saves.
     """
     parts = min(workers, units)
     if work is not None:

@@ -2,7 +2,7 @@
 
 Numba's own vectoriser gives up on loops that read and write many rows, since it cannot know that
 they are different. These functions say so by construction: each loads its rows into registers,
-computes, and stores. They compile to AVX-512, AVX2 or NEON alike, whatever the machine has.
+computes, and stores. LLVM maps them to what the machine has (tried: AVX-512 and AVX2).
 
 Every multiply-add is written out as one rounding, and nothing else is fused or reordered: results
 do not depend on where a kernel is inlined or how wide the machine's vectors are.
