@@ -30,8 +30,8 @@ class NativeBackend(Backend):
     """State vectors in compiled code on the CPU; gradients by adjoint differentiation.
 
     States are not kept per gate: with depth grow only the overlaps, 32 numbers per matrix and 16
-    samples. Results are bit-identical for any number of threads. Second derivatives fall back on the
-    reference engine.
+    samples. Results are bit-identical for any number of threads. Second derivatives fall back on
+    the reference engine.
 
     Args:
         threads: Number of threads; default all cores that this process may use.
