@@ -37,7 +37,7 @@ from peers.nisqkit_layer import circuit
 from workloads import Workload
 
 from nisqkit.circuits.lower import lower
-from nisqkit.hardware_backends.native.kernels import ONE, TWO
+from nisqkit.hardware_backends.native.schedule import ONE, TWO
 from nisqkit.hardware_backends.native.schedule import Block, schedule
 
 ENDS = 3 + 2 + 2 + 2

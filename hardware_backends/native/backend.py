@@ -16,7 +16,7 @@ from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.native.cost import cost
-from nisqkit.hardware_backends.native.operations import FEWEST_QUBITS, ROUTES
+from nisqkit.hardware_backends.native.operations import ROUTES, routes
 from nisqkit.hardware_backends.native.plan import Plan, best_route
 from nisqkit.hardware_backends.native.plan import plan as make_plan
 from nisqkit.hardware_backends.native.run import Run
@@ -35,8 +35,10 @@ class NativeBackend(Backend):
 
     Args:
         threads: Number of threads; default all cores that this process may use.
-        route: ``"samples"`` (lanes of 16 samples), ``"amplitudes"`` (lanes of 16 amplitudes, for
-            few samples of many qubits), or ``None``: the cheaper one.
+        route: ``"samples"`` (lanes of 16 samples), ``"unitary"`` (the same, with one unitary for
+            what all samples share, for many samples of few qubits), ``"amplitudes"`` (lanes of 16
+            amplitudes, for few samples of many qubits), or ``None``: the cheapest one. A circuit
+            that a route does not fit runs on ``"samples"``.
 
     Raises:
         ValueError: Less than one thread, an unknown route, a torch device other than the CPU, a
@@ -67,10 +69,12 @@ class NativeBackend(Backend):
                 "use layer.float() or layer.double()"
             )
         n, batch = task.program.num_qubits, task.batch
-        if self._route(task) == "samples":
-            units, lanes = -(-batch // LANES), LANES
-        else:
+        if (batch + LANES) << n < 2**20:  # it is there, and asking takes time
+            return
+        if self._route(task) == "amplitudes":
             units, lanes = batch, 1
+        else:
+            units, lanes = -(-batch // LANES), LANES
         # every unit's state, and a copy and a co-state per worker; probabilities come on top, with
         # their gradients or, for shots, in double precision
         states = units + 2 * min(units, self._workers())
@@ -112,9 +116,11 @@ class NativeBackend(Backend):
         return self.threads or os.cpu_count() or 1
 
     def _route(self, task: Task) -> str:
-        if self.route is None:
-            return best_route(task.program, task.batch, task.inputs.element_size())
-        return "samples" if task.program.num_qubits < FEWEST_QUBITS else self.route
+        if self.route in routes(task.program.num_qubits):
+            return str(self.route)
+        if self.route is not None:
+            return "samples"
+        return best_route(task.program, task.batch, task.inputs.element_size())
 
     def explain(self, task: Task) -> str:
         """How a task is run: route, fused operations, arithmetic, memory and predicted time."""
@@ -152,7 +158,7 @@ class _Adjoint(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             inputs, weights = ctx.saved_tensors
             return (*_reference_gradient(ctx.run.plan, inputs, weights, grads[0]), None, None)
-        g_inputs, g_weights = ctx.run.backward(grads[0].numpy())
+        g_inputs, g_weights = ctx.run.backward(grads[0].numpy(), ctx.needs_input_grad[0])
         return torch.from_numpy(g_inputs), torch.from_numpy(g_weights), None, None
 
 

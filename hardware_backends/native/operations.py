@@ -1,9 +1,12 @@
 """Where qubits stand in memory: blocks as the table of operations that the kernels read.
 
-Two routes:
+Three routes:
 
 - ``"samples"``: the lanes are 16 samples and the rows all amplitudes. CX gates only change the
   masks of the qubits.
+- ``"unitary"``: the same up to the last matrix that is a sample's own. What comes after it is one
+  unitary for all samples: its columns are the lanes, and it is then applied as a dense matrix.
+  Worth it for many samples of few qubits.
 - ``"amplitudes"``: the lanes are the amplitudes of four qubits of one sample, for few samples of
   many qubits. A qubit that is needed while it is on the lanes is brought to the rows by an exchange
   of four qubits with four others.
@@ -17,15 +20,28 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nisqkit.hardware_backends.native.kernels import CX, CZ, KIND, LANES_OUT, ONE, TWO
-from nisqkit.hardware_backends.native.schedule import Block, Schedule
+from nisqkit.hardware_backends.native.rows import COUNT, KIND, LANES_OUT, SOURCE, TRAINED
+from nisqkit.hardware_backends.native.schedule import CX, CZ, ONE, SHARED, TWO, Block, Schedule
 
-ROUTES = ("samples", "amplitudes")
+ROUTES = ("samples", "unitary", "amplitudes")
 LANE_QUBITS = 4
+LANES = 2**LANE_QUBITS
 CHUNK_BITS = 11
 """Row bits worked on together in a wide circuit: state and co-state then fit in the L2 cache."""
 FEWEST_QUBITS = 9
 """For the amplitudes route: four qubits leave the rows while one is needed there."""
+FEWEST_UNITARY, MOST_UNITARY = 2, 9
+"""For the unitary route: dense matrices are applied four rows at a time, and have ``4**n`` entries."""
+
+
+def routes(num_qubits: int) -> tuple[str, ...]:
+    """The routes that fit a circuit."""
+    fits = {
+        "samples": True,
+        "unitary": FEWEST_UNITARY <= num_qubits <= MOST_UNITARY,
+        "amplitudes": num_qubits >= FEWEST_QUBITS,
+    }
+    return tuple(route for route in ROUTES if fits[route])
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +51,13 @@ class Operations:
     Attributes:
         route: One of `ROUTES`.
         rows: Rows of a unit.
-        table: (K, 11) integers, one row per operation. ``KIND``; ``V1, W1`` and ``V2, W2``, the
+        table: (K, 12) integers, one row per operation. ``KIND``; ``V1, W1`` and ``V2, W2``, the
             masks of the first and the second qubit on the rows; ``P1, P2``, two bits such that the
             rows where both are zero meet each set of rows that belong together once; ``SOURCE, ROW,
-            LANE``, the matrix; ``TRAINED``. For an exchange, columns ``V1`` to ``W2`` are the four
-            row bits.
+            LANE``, the matrix; ``TRAINED``; ``COUNT``, the number of these sets, or of those so
+            far, while a product state is made. For an exchange, columns ``V1`` to ``W2`` are the
+            four row bits.
+        split: How many operations come before the unitary; all but on the route ``"unitary"``.
         masks: For each qubit ``(v, w)`` at the end: flipping the qubit flips the bits ``v`` of an
             amplitude's index ``16 row + lane`` (or ``row``), and the qubit is the parity of the
             index and ``w``.
@@ -49,29 +67,81 @@ class Operations:
     rows: int
     table: NDArray[np.int64]
     masks: tuple[tuple[int, int], ...]
+    split: int
     passes: tuple[tuple[tuple[int, ...], int], ...] = ()
+
+    @cached_property
+    def head(self) -> NDArray[np.int64]:
+        """The operations on samples, before the unitary."""
+        return self.table[: self.split]
+
+    @cached_property
+    def tail(self) -> NDArray[np.int64]:
+        """The operations of the unitary."""
+        return self.table[self.split :]
+
+    @cached_property
+    def columns(self) -> tuple[int, int]:
+        """Shape of the unitary: units of 16 columns, and rows."""
+        return max(1, self.rows // LANES), self.rows
 
     @cached_property
     def work(self) -> float:
         """Of one unit's forward pass, in rows times one-qubit matrices."""
-        weights = np.array([1.0, 2.5, 0.3, 0.2, 1.0])
-        return self.rows * float(weights[self.table[:, KIND]].sum())
+        dense = self.rows / 2 if self.route == "unitary" else 0.0
+        return self.rows * (_work(self.head) + dense)
+
+    @cached_property
+    def tail_work(self) -> float:
+        """The same of one unit of the unitary's columns."""
+        return self.rows * _work(self.tail)
+
+    @cached_property
+    def head_shared(self) -> bool:
+        """Whether an operation on samples is trained for all of them."""
+        return bool(((self.head[:, SOURCE] == SHARED) & (self.head[:, TRAINED] == 1)).any())
+
+    def first_trained(self, own: bool) -> int:
+        """The first operation on samples whose gradient is needed: of the own ones only if so."""
+        needed = (self.head[:, TRAINED] == 1) & (own | (self.head[:, SOURCE] == SHARED))
+        return int(needed.argmax()) if needed.any() else len(needed)
 
 
-def on_samples(plan: Schedule) -> Operations:
-    """Lanes are samples; CX gates become changes of masks."""
+def _work(table: NDArray[np.int64]) -> float:
+    return float(np.array([1.0, 2.5, 0.3, 0.2, 1.0])[table[:, KIND]].sum())
+
+
+def operations(plan: Schedule, route: str) -> Operations:
+    """What the kernels run on a route; on samples where there is nothing to share."""
+    if route == "amplitudes":
+        return on_amplitudes(plan)
+    return on_samples(plan, unitary=route == "unitary")
+
+
+def on_samples(plan: Schedule, unitary: bool = False) -> Operations:
+    """Lanes are samples; CX gates become changes of masks.
+
+    With ``unitary``, the blocks after the last own matrix are split off.
+    """
     v = [1 << q for q in range(plan.num_qubits)]
     w = list(v)
     table: list[list[int]] = []
-    for block in plan.blocks:
+    split = None
+    for k, block in enumerate(plan.blocks):
+        if k == plan.split and unitary:
+            split = len(table)
         if block.kind == CX:
             c, t = block.qubits
             v[c] ^= v[t]
             w[t] ^= w[c]
         else:
-            table.append(_row(block, [(v[q], w[q]) for q in block.qubits]))
+            table.append(_row(block, [(v[q], w[q]) for q in block.qubits], plan.num_qubits))
+        if k < plan.starts:
+            table[-1][COUNT] = 2**k
     masks = tuple(zip(v, w, strict=True))
-    return Operations("samples", 2**plan.num_qubits, _array(table), masks)
+    route = "samples" if split is None else "unitary"
+    split = len(table) if split is None else split
+    return Operations(route, 2**plan.num_qubits, _array(table), masks, split)
 
 
 def on_amplitudes(plan: Schedule, chunk_bits: int = CHUNK_BITS) -> Operations:
@@ -98,7 +168,9 @@ def on_amplitudes(plan: Schedule, chunk_bits: int = CHUNK_BITS) -> Operations:
         passes.append((tuple(layout.bits), len(layout.table)))
     masks = tuple((1 << p, 1 << p) for p in layout.place)
     table = _array(layout.table)
-    return Operations("amplitudes", 2**rows, table, masks, tuple(passes) if wide else ())
+    return Operations(
+        "amplitudes", 2**rows, table, masks, len(table), tuple(passes) if wide else ()
+    )
 
 
 class _Layout:
@@ -144,7 +216,8 @@ class _Layout:
             on_rows = all(self.place[q] >= LANE_QUBITS for q in block.qubits)
             if on_rows and held.isdisjoint(block.qubits) and self._is_near(block):
                 local = [self.bits.index(self.place[q] - LANE_QUBITS) for q in block.qubits]
-                self.table.append(_row(block, [(1 << bit, 1 << bit) for bit in local]))
+                masks = [(1 << bit, 1 << bit) for bit in local]
+                self.table.append(_row(block, masks, len(self.bits)))
             else:
                 held.update(block.qubits)
                 rest.append(block)
@@ -168,7 +241,7 @@ class _Layout:
         leaving = [q for q in on_rows if q not in block.qubits]
         leaving = sorted(leaving, key=lambda q: -first_use[q])[:LANE_QUBITS]
         bits = sorted(self.bits.index(self.place[q] - LANE_QUBITS) for q in leaving)
-        self.table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0])
+        self.table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0, 0])
         for lane, bit in enumerate(bits):
             row = self.bits[bit] + LANE_QUBITS
             coming, going = qubits[lane], qubits[row]
@@ -176,7 +249,7 @@ class _Layout:
         return True
 
 
-def _row(block: Block, masks: list[tuple[int, int]]) -> list[int]:
+def _row(block: Block, masks: list[tuple[int, int]], bits: int) -> list[int]:
     (v1, w1), (v2, w2) = (*masks, (0, 0))[:2]
     p1 = (v1 & -v1).bit_length() - 1
     reduced = v2 ^ v1 if (v2 >> p1) & 1 else v2
@@ -185,9 +258,9 @@ def _row(block: Block, masks: list[tuple[int, int]]) -> list[int]:
     assert matrix or block.kind in (CX, CZ)
     return [
         block.kind, v1, w1, v2, w2, p1, p2,
-        block.source, block.row, block.lane, int(matrix and block.trained),
+        block.source, block.row, block.lane, int(matrix and block.trained), 2**bits >> len(masks),
     ]  # fmt: skip
 
 
 def _array(table: list[list[int]]) -> NDArray[np.int64]:
-    return np.array(table, dtype=np.int64).reshape(-1, 11)
+    return np.array(table, dtype=np.int64).reshape(-1, 12)

@@ -15,12 +15,10 @@ from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import Program
 from nisqkit.hardware_backends.native.cost import cost
 from nisqkit.hardware_backends.native.operations import (
-    FEWEST_QUBITS,
     LANE_QUBITS,
-    ROUTES,
     Operations,
-    on_amplitudes,
-    on_samples,
+    operations,
+    routes,
 )
 from nisqkit.hardware_backends.native.schedule import Schedule, schedule
 from nisqkit.hardware_backends.native.vectors import LANES
@@ -30,13 +28,23 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """Affine forms of the parameters, one per factor (and lane), as `kernels.waves` reads them."""
+    """Affine forms of the parameters, one per factor (and lane), as `matrices.shared_matrices` reads them."""
 
     first: Array
     column: Array
     coefficient: Array
     constant: Array
     used: Array
+
+    @property
+    def terms(self) -> tuple[Array, Array, Array, Array]:
+        """As `matrices.shared_matrices` and `matrices.own_matrices` take them."""
+        return self.first, self.column, self.coefficient, self.constant
+
+    @property
+    def slopes(self) -> tuple[Array, Array, Array, Array]:
+        """As `matrices.pull_back` takes them."""
+        return self.used, self.first, self.column, self.coefficient
 
     @classmethod
     def make(
@@ -112,6 +120,11 @@ class Plan:
             Forms.make(slots, np.ones_like(frequency), used, self._angle_map),
         )
 
+    @property
+    def own_weighted(self) -> bool:
+        """Whether a sample's own matrix depends on a weight too."""
+        return bool((self.own_forms[0].column >= self.widths[0]).any())
+
     @cached_property
     def own_forms(self) -> tuple[Forms, Forms]:
         """The same for every factor of the samples' own matrices."""
@@ -143,8 +156,8 @@ class Plan:
 
     @cached_property
     def strings(self) -> Array:
-        """(S, 4): see `kernels.expectations`."""
-        shift = 0 if self.operations.route == "samples" else LANE_QUBITS
+        """(S, 4): see `strings.expectations`."""
+        shift = 0 if self.operations.route != "amplitudes" else LANE_QUBITS
         rows = []
         for string in self._ordered:
             x, z = self._masks(string)
@@ -154,7 +167,7 @@ class Plan:
     @cached_property
     def lane_signs(self) -> Array:
         """(S, 16): the sign that the lane's own bits give."""
-        if self.operations.route == "samples":
+        if self.operations.route != "amplitudes":
             return np.ones((len(self._order), LANES))
         masks = [self._masks(s)[1] for s in self._ordered]
         lanes = [
@@ -199,21 +212,18 @@ def plan(program: Program, observables: Observables, route: str) -> Plan:
     key = (plan, observables, route)
     if key not in program.cache:
         blocks = schedule(program)
-        operations = on_samples(blocks) if route == "samples" else on_amplitudes(blocks)
-        program.cache[key] = Plan(program, observables, blocks, operations)
+        program.cache[key] = Plan(program, observables, blocks, operations(blocks, route))
     found: Plan = program.cache[key]
     return found
 
 
 def best_route(program: Program, batch: int, itemsize: int) -> str:
-    """The cheaper route for a batch, by the cost model; kept with the program."""
+    """The cheapest route for a batch, by the cost model; kept with the program."""
     key = (best_route, batch, itemsize)
     if key not in program.cache:
-        blocks = schedule(program)
-        best = "samples"
-        if blocks.num_qubits >= FEWEST_QUBITS:
-            options = (on_samples(blocks), on_amplitudes(blocks))
-            costs = [cost(option, batch, itemsize).seconds for option in options]
-            best = ROUTES[costs.index(min(costs))]
-        program.cache[key] = best
+        blocks, fitting = schedule(program), routes(program.num_qubits)
+        options = {made.route: made for made in (operations(blocks, r) for r in fitting)}
+        program.cache[key] = min(
+            options, key=lambda route: cost(options[route], batch, itemsize).seconds
+        )
     return str(program.cache[key])

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nisqkit.hardware_backends.native import kernels
-from nisqkit.hardware_backends.native.plan import Array, Forms, Plan
+from nisqkit.hardware_backends.native import matrices, units
+from nisqkit.hardware_backends.native.plan import Array, Plan
 from nisqkit.hardware_backends.native.vectors import LANES
 
 SMALL_WORK = 40_000
@@ -47,12 +47,12 @@ def divide(
         other.result()
 
 
-def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An uninitialised array whose rows of 16 lie on whole cache lines; see `kernels.rows_like`."""
-    size = prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, np.uint8)
-    skip = -raw.__array_interface__["data"][0] % 64
-    found: Array = raw[skip : skip + size].view(dtype).reshape(shape)
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array whose rows of 16 lie on whole cache lines; see `compiling.rows_like`."""
+    size = prod(shape)
+    raw = np.empty(size + 64 // dtype.itemsize, dtype)
+    skip = -raw.ctypes.data % 64 // dtype.itemsize
+    found: Array = raw[skip : skip + size].reshape(shape)
     return found
 
 
@@ -62,36 +62,34 @@ class Run:
     def __init__(self, plan: Plan, inputs: Array, weights: Array, workers: int) -> None:
         assert (inputs.shape[1], len(weights)) == plan.widths, "the kernels do not check bounds"
         self.plan, self.workers = plan, workers
-        self.inputs, self.weights, self.dtype = inputs, weights, inputs.dtype
-        self.batch = len(inputs)
-        self.by_samples = plan.operations.route == "samples"
+        self.inputs, self.weights = np.ascontiguousarray(inputs), np.ascontiguousarray(weights)
+        self.batch, self.dtype = len(inputs), inputs.dtype
+        operations = plan.operations
+        self.by_samples = operations.route != "amplitudes"
         self.units = -(-self.batch // LANES) if self.by_samples else self.batch
-        self.work = self.units * plan.operations.work
-        groups, own = plan.schedule.shared, plan.schedule.own
-        shared = np.empty((1, LANES * len(groups.frequency)))
-        no_inputs = np.zeros((1, inputs.shape[1]), self.dtype)
-        _waves(plan.shared_forms[0], no_inputs, weights, shared)
-        shared = shared.reshape(-1, LANES)
-        self.cos, self.sin = np.cos(shared), np.sin(shared)
-        size = 16 * len(groups.groups) + 1
-        self.u_re, self.u_im = np.zeros((size, LANES)), np.zeros((size, LANES))
-        kernels.build(
-            groups.groups, groups.pairs, groups.table, self.cos, self.sin, self.u_re, self.u_im
-        )
-        waves = np.empty((self.batch, len(own.frequency)), self.dtype)
-        _waves(plan.own_forms[0], inputs, weights, waves)
-        self.own_cos, self.own_sin = np.cos(waves), np.sin(waves)
-        shape = (self.units, plan.operations.rows, LANES)
-        self.re, self.im = aligned(shape, self.dtype), aligned(shape, self.dtype)
+        shape = (2, self.units, operations.rows, LANES)
+        self.states = aligned(shape, self.dtype)
+        # on the unitary route: the states before it, and its columns as units and as a matrix
+        if operations.route == "unitary":
+            self.before = aligned(shape, self.dtype)
+            self.columns = aligned((2, *operations.columns, LANES), self.dtype)
+            self.dense = np.empty((2, operations.rows, operations.rows), self.dtype)
+        else:
+            self.before = self.columns = np.empty((2, 0, 0, LANES), self.dtype)
+            self.dense = np.empty((2, 0, 0), self.dtype)
 
     def forward(self) -> Array:
-        """Outputs, (batch, num_outputs); leaves the final states in ``re, im``."""
-        plan = self.plan
-        s_re, s_im = self.u_re.astype(self.dtype), self.u_im.astype(self.dtype)
-        s_quads = kernels.quads(plan.operations.table, s_re, s_im)
+        """Outputs, (batch, num_outputs); leaves the final states in ``states``."""
+        plan, groups = self.plan, self.plan.schedule.shared
+        self.cos, self.sin, *self.u, s_re, s_im, s_quads = matrices.shared_matrices(
+            self.inputs.shape[1], self.weights, *plan.shared_forms[0].terms,
+            groups.groups, groups.pairs, groups.table, plan.operations.table, self.states,
+        )  # fmt: skip
         y = np.empty((self.batch, plan.observables.num_outputs), self.dtype)
         states, columns, batched = plan.prepared
-        if batched or not len(states):
+        if not len(states):
+            start = np.empty((self.batch, 0), self.dtype)
+        elif batched:
             start = self.inputs[:, columns]
         else:
             start = np.tile(self.weights[columns], (self.batch, 1))
@@ -99,83 +97,87 @@ class Run:
         return y
 
     def _run_forward(self, start: Array, states: Array, s: tuple[Array, ...], y: Array) -> None:
-        """Fill ``y`` and the final states; ``s`` holds the shared matrices."""
-        plan, own = self.plan, self.plan.schedule.own
+        """Fill ``y`` and the states; ``s`` holds the shared matrices."""
+        plan, operations, own = self.plan, self.plan.operations, self.plan.schedule.own
         s_re, s_im, s_quads = s
+        (re, im), (x_re, x_im), (w_re, w_im) = self.states, self.before, self.dense
+        v_re, v_im = self.columns
 
-        def part(first: int, last: int) -> None:
-            kernels.forward_units(
-                first, last, self.re, self.im, start, states, plan.operations.table,
-                s_re, s_im, s_quads, self.by_samples, own.groups, own.pairs, own.table,
-                self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
-                plan.places, y,
+        def columns(begin: int, end: int) -> None:
+            units.unitary_forward(
+                begin, end, v_re, v_im, operations.tail, s_re, s_im, s_quads[operations.split :],
+                w_re, w_im,
             )  # fmt: skip
 
-        divide(part, self.units, self.workers, self.work)
+        def part(begin: int, end: int) -> None:
+            units.forward_units(
+                begin, end, re, im, x_re, x_im, w_re, w_im, start, states, operations.head,
+                s_re, s_im, s_quads, self.by_samples, self.inputs, self.weights,
+                *plan.own_forms[0].terms, own.groups, own.pairs, own.table,
+                plan.strings, plan.lane_signs, plan.coefficients, plan.places, y,
+            )  # fmt: skip
 
-    def backward(self, grad: Array) -> tuple[Array, Array]:
-        """Gradients of inputs and weights, from those of the outputs."""
-        plan, groups, own = self.plan, self.plan.schedule.shared, self.plan.schedule.own
-        u_re, u_im = kernels.dagger(groups.groups, self.u_re, self.u_im)
-        s_re, s_im = u_re.astype(self.dtype), u_im.astype(self.dtype)
-        s_quads = kernels.quads(plan.operations.table, s_re, s_im)
-        tiles = -(-self.batch // LANES)
-        own_y = aligned((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
-        own_y[:] = 0
-        slopes = np.empty_like(self.own_cos)
-        sy = np.zeros((self.units, 2, len(self.u_re), LANES))
+        divide(columns, len(v_re), self.workers, len(v_re) * operations.tail_work)
+        divide(part, self.units, self.workers, self.units * operations.work)
+
+    def backward(self, grad: Array, inputs_wanted: bool = True) -> tuple[Array, Array]:
+        """Gradients of inputs and weights, from those of the outputs.
+
+        Without ``inputs_wanted``, those of the inputs may be left out.
+        """
+        plan, operations = self.plan, self.plan.operations
+        groups, own = self.plan.schedule.shared, self.plan.schedule.own
+        s = matrices.shared_daggers(groups.groups, *self.u, operations.table, self.states)
+        tiles = 0 if self.by_samples else -(-self.batch // LANES)
+        own_y = np.zeros((2, tiles, 16 * len(own.groups) + 1, LANES), self.dtype)
+        slopes = np.zeros((self.batch, len(own.table)), self.dtype)
+        parts = (self.units if operations.head_shared else 1) + len(self.columns[0])
+        sy = np.zeros((parts, 2, 16 * len(groups.groups) + 1, LANES))
         states, columns, batched = plan.prepared
         g_start = np.empty((self.batch, len(states)), self.dtype)
-
-        s = (s_re, s_im, s_quads)
-        self._run_backward(grad, states, s, own_y, slopes, sy, g_start)
+        stop = 0 if len(states) else operations.first_trained(inputs_wanted or plan.own_weighted)
+        self._run_backward(np.ascontiguousarray(grad), states, s, own_y, slopes, sy, g_start, stop)
         if not self.by_samples:
-            kernels.own_slopes(
-                own.groups, own.pairs, own.table, own.generator, own.trained,
-                self.own_cos, self.own_sin, own_y[0], own_y[1], slopes,
+            matrices.own_slopes(
+                self.inputs, self.weights, *plan.own_forms[0].terms,
+                own.groups, own.pairs, own.table, own.generator, own.trained, *own_y, slopes,
             )  # fmt: skip
-        y = sy[0] if self.units == 1 else sy.sum(axis=0)
-        shared_slopes = np.zeros_like(self.cos)
-        kernels.chain(
-            groups.groups, groups.pairs, groups.table, groups.generator, groups.trained,
-            self.cos, self.sin, y[0], y[1], shared_slopes,
+        g_inputs, g_weights = matrices.parameter_gradients(
+            sy, groups.groups, groups.pairs, groups.table, groups.generator, groups.trained,
+            self.cos, self.sin, *plan.shared_forms[1].slopes, slopes, *plan.own_forms[1].slopes,
+            *plan.widths,
         )  # fmt: skip
-        g_inputs = np.zeros(self.inputs.shape, self.dtype)
-        g_weights = np.zeros(len(self.weights))
-        _pull_back(plan.shared_forms[1], shared_slopes.reshape(1, -1), g_inputs, g_weights)
-        _pull_back(plan.own_forms[1], slopes, g_inputs, g_weights)
         if batched:
             g_inputs[:, columns] += g_start
         elif len(states):
             g_weights[columns] += g_start.sum(axis=0)
-        return g_inputs, g_weights.astype(self.dtype)
+        return g_inputs, g_weights
 
     def _run_backward(
         self, grad: Array, states: Array, s: tuple[Array, ...], own_y: Array, slopes: Array,
-        sy: Array, g_start: Array,
+        sy: Array, g_start: Array, stop: int,
     ) -> None:  # fmt: skip
-        """Fill what `kernels.backward_units` fills."""
-        plan, own = self.plan, self.plan.schedule.own
+        """Fill what `units.backward_units` fills."""
+        plan, operations, own = self.plan, self.plan.operations, self.plan.schedule.own
         s_re, s_im, s_quads = s
+        (re, im), (x_re, x_im), (w_re, w_im) = self.states, self.before, self.dense
+        v_re, v_im = self.columns
+        m = np.empty((self.units, 2, *v_re.shape), self.dtype)
 
-        def part(first: int, last: int) -> None:
-            kernels.backward_units(
-                first, last, self.re, self.im, states, plan.operations.table, s_re, s_im, s_quads,
-                self.by_samples, own.groups, own.pairs, own.table, own.generator, own.trained,
-                self.own_cos, self.own_sin, plan.strings, plan.lane_signs, plan.coefficients,
-                plan.places, grad, own_y[0], own_y[1], slopes, sy, g_start,
+        def part(begin: int, end: int) -> None:
+            units.backward_units(
+                begin, end, re, im, x_re, x_im, w_re, w_im, states, operations.head, stop,
+                s_re, s_im, s_quads, self.by_samples, self.inputs, self.weights,
+                *plan.own_forms[0].terms, own.groups, own.pairs, own.table, own.generator,
+                own.trained, plan.strings, plan.lane_signs, plan.coefficients, plan.places, grad,
+                own_y[0], own_y[1], slopes, sy, m, g_start,
             )  # fmt: skip
 
-        divide(part, self.units, self.workers, 4 * self.work)
+        def columns(begin: int, end: int) -> None:
+            units.unitary_backward(
+                begin, end, v_re, v_im, m, operations.tail, s_re, s_im,
+                s_quads[operations.split :], sy[len(sy) - len(v_re) :],
+            )  # fmt: skip
 
-
-def _waves(forms: Forms, inputs: Array, weights: Array, out: Array) -> None:
-    kernels.waves(
-        inputs, weights, forms.first, forms.column, forms.coefficient, forms.constant, out
-    )
-
-
-def _pull_back(forms: Forms, slopes: Array, g_inputs: Array, g_weights: Array) -> None:
-    kernels.pull_back(
-        slopes, forms.used, forms.first, forms.column, forms.coefficient, g_inputs, g_weights
-    )
+        divide(part, self.units, self.workers, 4 * self.units * operations.work)
+        divide(columns, len(v_re), self.workers, 4 * len(v_re) * operations.tail_work)

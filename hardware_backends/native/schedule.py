@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from nisqkit.circuits.gates import ComplexArray
 from nisqkit.circuits.program import GateUse, Program
-from nisqkit.hardware_backends.native.kernels import CX, CZ, ONE, OWN, SHARED, TWO
+
+ONE, TWO, CX, CZ = range(4)
+"""Kinds of blocks."""
+
+SHARED, OWN = 0, 1
+"""Whose matrix it is: all samples', or each sample's own."""
 
 _SWAP = np.array([0, 2, 1, 3])
 
@@ -50,7 +55,7 @@ class Block:
     """An operation on qubits: a matrix (``ONE``, ``TWO``), ``CX`` or ``CZ``.
 
     Attributes:
-        kind: One of the kinds of `kernels`.
+        kind: ``ONE``, ``TWO``, ``CX`` or ``CZ``.
         qubits: First qubit least significant; control first.
         own: Whether the matrix depends on an input, and so belongs to one sample.
         factors: In the order of application.
@@ -71,7 +76,7 @@ class Block:
 
     @property
     def source(self) -> int:
-        """`kernels.OWN` or `kernels.SHARED`."""
+        """`OWN` or `SHARED`."""
         return OWN if self.own else SHARED
 
 
@@ -79,10 +84,10 @@ class Block:
 class Groups:
     """Matrices of the same kinds of factors, 16 side by side.
 
-        These are the arrays that `kernels.build` and `kernels.chain` read.
+        These are the arrays that `matrices.build` and `matrices.chain` read.
 
     Attributes:
-        groups, pairs, table, generator, trained: See `kernels.build` and `kernels.chain`.
+        groups, pairs, table, generator, trained: See `matrices.build` and `matrices.chain`.
         slots: (F, 16): for each factor and lane, the program's slot that it reads, or -1.
         frequency: (F,), of each factor.
     """
@@ -98,12 +103,20 @@ class Groups:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A program as blocks; ``shared`` and ``own`` hold their matrices."""
+    """A program as blocks; ``shared`` and ``own`` hold their matrices.
+
+    Attributes:
+        starts: How many blocks at the beginning are matrices on the qubits 0, 1, 2, ... while these
+            are still in \|0>: they make a product state.
+        split: How many blocks come before those that need no sample's own matrix any more.
+    """
 
     num_qubits: int
     blocks: tuple[Block, ...]
     shared: Groups
     own: Groups
+    starts: int
+    split: int
 
 
 @lru_cache(maxsize=256)
@@ -159,9 +172,40 @@ def schedule(program: Program) -> Schedule:
     close(list(runs))
     for block in blocks:
         block.factors = _merge_fixed(block.factors)
+    starts = _starts(blocks) if program.prepare is None else []
+    later = [b for b in blocks if b not in starts]
+    tail = _tail(later)
+    head = [*starts, *(b for b in later if b not in tail)]
+    blocks = [*head, *tail]
     shared = _gather([b for b in blocks if b.kind in (ONE, TWO) and not b.own], per_lane=True)
     own_groups = _gather([b for b in blocks if b.own], per_lane=False)
-    return Schedule(program.num_qubits, tuple(blocks), shared, own_groups)
+    return Schedule(
+        program.num_qubits, tuple(blocks), shared, own_groups, len(starts), len(head)
+    )
+
+
+def _starts(blocks: list[Block]) -> list[Block]:
+    """The first blocks on the qubits 0, 1, 2, ... as long as they are on one qubit."""
+    first: dict[int, Block] = {}
+    for block in blocks:
+        for q in block.qubits:
+            first.setdefault(q, block)
+    found: list[Block] = []
+    while len(found) in first and first[len(found)].kind == ONE:
+        found.append(first[len(found)])
+    return found
+
+
+def _tail(blocks: list[Block]) -> list[Block]:
+    """The blocks that come after every sample's own matrices, or can be moved there."""
+    tail: list[Block] = []
+    held: set[int] = set()
+    for block in reversed(blocks):
+        if block.own or not held.isdisjoint(block.qubits):
+            held.update(block.qubits)
+        else:
+            tail.insert(0, block)
+    return tail
 
 
 def _factors(use: GateUse, qubits: tuple[int, ...]) -> list[BlockFactor]:

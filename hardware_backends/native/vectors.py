@@ -11,6 +11,7 @@ do not depend on where a kernel is inlined or how wide the machine's vectors are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import factorial, pi
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -379,6 +380,78 @@ def product_add(tc, z, k, number, x, i, y, j):  # type: ignore[no-untyped-def]
         v.store(v.fma(v.mul(v.splat(a[2], t[2]), x), y, v.load(target)), target)
 
     return _intrinsic(write)(tc, z, k, number, x, i, y, j)
+
+
+@intrinsic
+def dense_quad(tc, z_re, z_im, i, x_re, x_im, count, a_re, a_im):  # type: ignore[no-untyped-def]
+    """``z[i + r] = sum_j a[i + r, j] x[j]`` for four rows; ``a`` has ``count`` columns."""
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        b, whole = v.builder, a[2].type
+        zero = ir.Constant(v.vector, None)
+        rows = [b.add(a[2], ir.Constant(whole, r)) for r in range(4)]
+        sums = [[cgutils.alloca_once_value(b, zero) for _ in range(2)] for _ in rows]  # type: ignore[no-untyped-call]
+        entries = [v.context.make_array(t[k])(v.context, b, a[k]).data for k in (6, 7)]
+        with cgutils.for_range(b, a[5]) as loop:
+            xr, xi = (v.load(v.row(t[k], a[k], loop.index)) for k in (3, 4))
+            for row, (re, im) in zip(rows, sums, strict=True):
+                place = [b.add(b.mul(row, a[5]), loop.index)]
+                ur, ui = (v.splat(b.load(b.gep(data, place))) for data in entries)
+                b.store(v.fma(ur, xr, v.fma(v.neg(ui), xi, b.load(re))), re)
+                b.store(v.fma(ur, xi, v.fma(ui, xr, b.load(im))), im)
+        for row, (re, im) in zip(rows, sums, strict=True):
+            v.store(b.load(re), v.row(t[0], a[0], row))
+            v.store(b.load(im), v.row(t[1], a[1], row))
+
+    return _intrinsic(write)(tc, z_re, z_im, i, x_re, x_im, count, a_re, a_im)
+
+
+@intrinsic
+def sincos(tc, cos, sin, k, angles, j):  # type: ignore[no-untyped-def]
+    """``cos[k], sin[k]`` of the float64 angles in row ``j``, to 2e-16 up to a million radians.
+
+    Multiples of pi / 2 are taken off in two steps (Cody and Waite 1980); Taylor series of degree 16
+    and 15 do for what is left, between -pi / 4 and pi / 4.
+    """
+
+    def write(v: _Vectors, a: Any, t: Any) -> None:
+        w = _Vectors(v.context, v.builder, t[3])
+        b = v.builder
+
+        def number(value: float) -> Any:
+            return ir.Constant(w.vector, [value] * LANES)
+
+        def bits(value: int) -> Any:
+            return ir.Constant(ir.VectorType(ir.IntType(64), LANES), [value] * LANES)
+
+        x = w.load(w.row(t[3], a[3], a[4]))
+        shift = number(1.5 * 2.0**52)  # adding it rounds to an integer, in the lowest bits
+        shifted = w.fma(x, number(2 / pi), shift)
+        turns = w.neg(b.fsub(shifted, shift))
+        r = w.fma(turns, number(pi / 2), x)
+        r = w.fma(turns, number(6.123233995736766e-17), r)  # pi / 2 less its double
+        square = w.mul(r, r)
+        odd, even = number(-1 / factorial(15)), number(1 / factorial(16))
+        for n in range(13, 1, -2):
+            odd = w.fma(odd, square, number((-1) ** (n // 2) / factorial(n)))
+        for n in range(14, -1, -2):
+            even = w.fma(even, square, number((-1) ** (n // 2) / factorial(n)))
+        odd = w.fma(w.mul(odd, square), r, r)
+        quadrant = b.bitcast(shifted, bits(0).type)
+        turned = b.icmp_unsigned("!=", b.and_(quadrant, bits(1)), bits(0))
+        for target, kind, at, first, second, offset in (
+            (a[0], t[0], a[2], even, odd, 1),
+            (a[1], t[1], a[2], odd, even, 0),
+        ):
+            half = b.and_(b.add(quadrant, bits(offset)), bits(2))
+            sign = b.shl(half, bits(62))  # bit 1 to the sign's place
+            value = b.bitcast(b.select(turned, second, first), sign.type)
+            value = b.bitcast(b.xor(value, sign), w.vector)
+            if v.dtype != w.dtype:
+                value = b.fptrunc(value, v.vector)
+            v.store(value, v.row(kind, target, at))
+
+    return _intrinsic(write)(tc, cos, sin, k, angles, j)
 
 
 @intrinsic

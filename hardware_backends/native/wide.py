@@ -10,23 +10,23 @@ threads changes no number.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-from nisqkit.hardware_backends.native import kernels
+from nisqkit.hardware_backends.native import matrices, units
+from nisqkit.hardware_backends.native.compiling import OPTIONS, rows_like
 from nisqkit.hardware_backends.native.plan import Array
+from nisqkit.hardware_backends.native.rows import backward, forward
 from nisqkit.hardware_backends.native.run import Run, aligned, divide
+from nisqkit.hardware_backends.native.strings import costate_of_rows, expectations_of_rows
 from nisqkit.hardware_backends.native.vectors import LANES, copy
-
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 PARTS = 64
 """Parts of the rows, or of the chunks, whose sums are taken apart."""
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def move(source, target, rows, base, inwards):  # type: ignore[no-untyped-def]
     """Gather the rows ``base + rows`` of the source (``inwards``), or put them back."""
     for r in range(len(rows)):
@@ -36,40 +36,42 @@ def move(source, target, rows, base, inwards):  # type: ignore[no-untyped-def]
             copy(target, base + rows[r], source, r)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def forward_chunks(  # type: ignore[no-untyped-def]
     re, im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im, sample, first, last
 ):
-    """`kernels.forward` on chunks ``first <= c < last``: rows ``outer[c] + inner``."""
-    b_re, b_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
+    """`rows.forward` on chunks ``first <= c < last``: rows ``outer[c] + inner``."""
+    b_re, b_im = rows_like(len(inner), re), rows_like(len(inner), re)
+    scratch = np.empty((2, 32), re.dtype)
     for c in range(first, last):
         move(re, b_re, inner, outer[c], True)
         move(im, b_im, inner, outer[c], True)
-        kernels.forward(b_re, b_im, ops, s_re, s_im, s_quads, own_re, own_im, sample)
+        forward(b_re, b_im, ops, s_re, s_im, s_quads, own_re, own_im, sample, scratch)
         move(b_re, re, inner, outer[c], False)
         move(b_im, im, inner, outer[c], False)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def backward_chunks(  # type: ignore[no-untyped-def]
     re, im, c_re, c_im, inner, outer, ops, s_re, s_im, s_quads, own_re, own_im,
     sample, sy, own_y_re, own_y_im, first, last,
 ):  # fmt: skip
-    """`kernels.backward` on parts ``first <= k < last`` of the chunks.
+    """`rows.backward` on parts ``first <= k < last`` of the chunks.
 
     The overlaps of each part are kept apart (first axis).
     """
-    b_re, b_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
-    d_re, d_im = kernels.rows_like(len(inner), re), kernels.rows_like(len(inner), re)
+    b_re, b_im = rows_like(len(inner), re), rows_like(len(inner), re)
+    scratch = np.empty((2, 32), re.dtype)
+    d_re, d_im = rows_like(len(inner), re), rows_like(len(inner), re)
     for k in range(first, last):
         for c in range(len(outer) * k // len(sy), len(outer) * (k + 1) // len(sy)):
             move(re, b_re, inner, outer[c], True)
             move(im, b_im, inner, outer[c], True)
             move(c_re, d_re, inner, outer[c], True)
             move(c_im, d_im, inner, outer[c], True)
-            kernels.backward(
-                b_re, b_im, d_re, d_im, ops, s_re, s_im, s_quads, own_re, own_im, sample,
-                sy[k], own_y_re[k], own_y_im[k],
+            backward(
+                b_re, b_im, d_re, d_im, ops, 0, s_re, s_im, s_quads, own_re, own_im, sample,
+                sy[k], own_y_re[k], own_y_im[k], scratch,
             )  # fmt: skip
             move(b_re, re, inner, outer[c], False)
             move(b_im, im, inner, outer[c], False)
@@ -77,20 +79,22 @@ def backward_chunks(  # type: ignore[no-untyped-def]
             move(d_im, c_im, inner, outer[c], False)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def expectation_parts(re, im, strings, out, first, last):  # type: ignore[no-untyped-def]
-    """`kernels.expectations_of_rows` for parts ``first <= k < last`` of the rows."""
+    """`strings.expectations_of_rows` for parts ``first <= k < last`` of the rows."""
+    scratch = rows_like(1, re)
     for k in range(first, last):
         begin, end = re.shape[0] * k // PARTS, re.shape[0] * (k + 1) // PARTS
-        kernels.expectations_of_rows(begin, end, re, im, strings, out[k])
+        expectations_of_rows(begin, end, re, im, strings, out[k], scratch)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def costate_parts(re, im, strings, h, c_re, c_im, first, last):  # type: ignore[no-untyped-def]
-    """`kernels.costate_of_rows` for parts ``first <= k < last`` of the rows."""
+    """`strings.costate_of_rows` for parts ``first <= k < last`` of the rows."""
+    scratch = rows_like(1, re)
     for k in range(first, last):
         begin, end = re.shape[0] * k // PARTS, re.shape[0] * (k + 1) // PARTS
-        kernels.costate_of_rows(begin, end, re, im, strings, h, c_re, c_im)
+        costate_of_rows(begin, end, re, im, strings, h, c_re, c_im, scratch)
 
 
 class WideRun(Run):
@@ -111,24 +115,25 @@ class WideRun(Run):
         own = self.plan.schedule.own
         size = (16 * len(own.groups) + 1, LANES)
         u_re, u_im = np.empty(size, self.dtype), np.empty(size, self.dtype)
-        c_rows, s_rows = np.empty((2, len(own.frequency), LANES), self.dtype)
-        kernels.own_matrices(
-            sample // LANES, self.own_cos, self.own_sin, own.groups, own.pairs, own.table,
-            c_rows, s_rows, u_re, u_im,
+        cos, sin = np.empty((2, len(own.table), LANES), self.dtype)
+        matrices.own_matrices(
+            sample // LANES, self.inputs, self.weights, *self.plan.own_forms[0].terms,
+            own.groups, own.pairs, own.table, cos, sin, u_re, u_im,
+            np.empty((1, LANES)), np.empty((64, LANES), self.dtype),
         )  # fmt: skip
         return u_re, u_im
 
     def _run_forward(self, start: Array, states: Array, s: tuple[Array, ...], y: Array) -> None:
         for b in range(self.batch):
-            kernels.initial(b, self.re[b], self.im[b], start, states, False)
+            units.initial(b, *self.states[:, b], start, states, False)
             self._sample_forward(b, s)
-            y[b] = self._outputs(self.re[b], self.im[b])
+            y[b] = self._outputs(*self.states[:, b])
 
     def _sample_forward(self, b: int, s: tuple[Array, ...]) -> None:
         own = self._own(b)
         for inner, outer, ops in self._passes():
             table = self.plan.operations.table[ops]
-            state = (self.re[b], self.im[b], inner, outer)
+            state = (*self.states[:, b], inner, outer)
             chunks = partial(forward_chunks, *state, table, *s[:2], s[2][ops], *own, b % LANES)
             divide(chunks, len(outer), self.workers)
 
@@ -143,12 +148,12 @@ class WideRun(Run):
 
     def _run_backward(
         self, grad: Array, states: Array, s: tuple[Array, ...], own_y: Array, slopes: Array,
-        sy: Array, g_start: Array,
+        sy: Array, g_start: Array, stop: int,
     ) -> None:  # fmt: skip
         for b in range(self.batch):
-            state = self.re[b].copy(), self.im[b].copy()
-            costate = self._costate(*state, grad[b])
-            own_y[:, b // LANES] += self._sample_backward(b, (*state, *costate), s, sy[b])
+            re, im = self.states[:, b].copy()
+            costate = self._costate(re, im, grad[b])
+            own_y[:, b // LANES] += self._sample_backward(b, (re, im, *costate), s, sy[min(b, len(sy) - 1)])
             g_start[b] = 2 * costate[0].ravel()[states]
 
     def _costate(self, re: Array, im: Array, grad: Array) -> tuple[Array, Array]:
@@ -167,7 +172,9 @@ class WideRun(Run):
         self, b: int, states: tuple[Array, ...], s: tuple[Array, ...], sy: Array
     ) -> Array:
         """Add the overlaps of the shared matrices to ``sy``; return those of the sample's own."""
-        own = kernels.dagger(self.plan.schedule.own.groups, *self._own(b))
+        u_re, u_im = self._own(b)
+        own = np.empty_like(u_re), np.empty_like(u_im)
+        matrices.dagger(self.plan.schedule.own.groups, u_re, u_im, *own)
         total = np.zeros((2, *own[0].shape), self.dtype)
         for inner, outer, ops in reversed(self._passes()):
             table = self.plan.operations.table[ops]
