@@ -146,12 +146,12 @@ class QuantumLayer(nn.Module):
         ``std`` is ``None`` for exact values.
         """
         rows, shape = self._rows(x)
-        task = self._task(rows)
-        self.backend.check(task)
         self._check_finite(rows)
-        result = execute([task], self.execution)[0]
+        result = execute([self._task(rows)], self.execution)[0]
         if self._random:
             self.calls += 1
+        if len(shape) == 1:  # a view would cost a node in the graph
+            return result
         std = None if result.std is None else result.std.reshape(*shape, self.num_outputs)
         return Result(result.values.reshape(*shape, self.num_outputs), std)
 
@@ -186,7 +186,10 @@ class QuantumLayer(nn.Module):
                 f"x has shape {tuple(x.shape)}, "
                 f"but the last dimension must be the layer's {width} inputs"
             )
-        rows = x.reshape(-1, width) if width else x.new_zeros(x.shape[:-1].numel(), 0)
+        if x.dim() == 2:
+            rows = x
+        else:
+            rows = x.reshape(-1, width) if width else x.new_zeros(x.shape[:-1].numel(), 0)
         return rows.to(self.weights.dtype), x.shape[:-1]
 
     def _check_finite(self, rows: Tensor) -> None:
