@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import njit
-
 # No fast-math: results must not depend on where a kernel is inlined. `vectors` writes out each
 # multiply-add.
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -15,12 +12,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 INNER: dict[str, Any] = {**OPTIONS, "_nrt": False}
 """Of functions that do not: counting, atomically, takes longer than a small operation."""
 
+PART: dict[str, Any] = {**OPTIONS, "inline": "always"}
+"""Of functions that are called once, or do next to nothing: the caller compiles them as its own."""
+
 INLINE: dict[str, Any] = {**INNER, "forceinline": True}
-
-
-@njit(**OPTIONS)
-def rows_like(count, like):  # type: ignore[no-untyped-def]
-    """``(count, 16)`` numbers from a cache line on: rows across two lines take longer."""
-    raw = np.empty(16 * count + 16, like.dtype)
-    skip = (-raw.ctypes.data % 64) // like.itemsize
-    return raw[skip : skip + 16 * count].reshape(count, 16)

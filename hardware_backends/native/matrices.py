@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nisqkit.hardware_backends.native.compiling import INNER, OPTIONS, rows_like
+from nisqkit.hardware_backends.native.compiling import INNER, OPTIONS
+from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.rows import KIND, LANE, ROW, SOURCE, entries_of_quad
 from nisqkit.hardware_backends.native.schedule import SHARED, TWO
 from nisqkit.hardware_backends.native.vectors import (
@@ -155,56 +156,33 @@ def dagger(groups, u_re, u_im, d_re, d_im):  # type: ignore[no-untyped-def]
                 negate(d_im, base + r * dim + c)
 
 
-@njit(**OPTIONS)
-def quads(ops, u_re, u_im):  # type: ignore[no-untyped-def]
-    """The shared 4x4 matrix of every operation as `vectors.quad` takes it."""
-    u = np.empty((len(ops), 32), u_re.dtype)
+@njit(**INNER)
+def quads(ops, u_re, u_im, out):  # type: ignore[no-untyped-def]
+    """Row ``k`` of ``out`` (K, 32): the shared 4x4 matrix of operation ``k`` for `vectors.quad`."""
     for k in range(len(ops)):
         if ops[k, KIND] == TWO and ops[k, SOURCE] == SHARED:
-            entries_of_quad(u_re, u_im, ops[k, ROW], ops[k, LANE], u, k)
-    return u
+            entries_of_quad(u_re, u_im, ops[k, ROW], ops[k, LANE], out, k)
 
 
-@njit(**OPTIONS)
-def shared_matrices(  # type: ignore[no-untyped-def]
-    num_inputs, weights, first, column, coefficient, constant, groups, pairs, table, ops, like
+@njit(**INNER)
+def shared_angles(  # type: ignore[no-untyped-def]
+    num_inputs, weights, first, column, coefficient, constant, cos, sin, angles
 ):
-    """Build the matrices that all samples share.
+    """``cos, sin`` (F, 16) of the angles of the shared factors.
 
-    - ``first, column, coefficient, constant``: affine forms of the parameters, which are the inputs
-      and then the weights: ``constant[r] + sum_k coefficient[k] parameter[column[k]]`` over
-      ``first[r] <= k < first[r + 1]``. Form ``16 f + lane`` is the angle of factor ``f`` in a lane.
-    - ``groups, pairs, table``: as in `build`.
-    - ``ops``: table of operations.
-    - ``like``: an array of the states' dtype.
-
-    Returns ``cos, sin`` (F, 16) and ``u_re, u_im`` (16 G + 1, 16) in float64, and
-    ``s_re, s_im, s_quads``, the matrices in the states' dtype and as `quads` gives them.
+    An angle is an affine form of the parameters, which are the inputs and then the weights:
+    ``constant[r] + sum_k coefficient[k] parameter[column[k]]`` over ``first[r] <= k <
+    first[r + 1]``. Form ``r = 16 f + lane`` is the angle of factor ``f`` in a lane. ``angles`` (1, 16) float64
+    is for intermediate results.
     """
-    angles = rows_like(len(table), constant)
-    cos, sin = rows_like(len(table), constant), rows_like(len(table), constant)
-    for f in range(len(table)):
+    for f in range(len(cos)):
         for lane in range(16):
             r = 16 * f + lane
             total = constant[r]
             for k in range(first[r], first[r + 1]):
                 total += coefficient[k] * np.float64(weights[column[k] - num_inputs])
-            angles[f, lane] = total
-        sincos(cos, sin, f, angles, f)
-    u_re = rows_like(16 * len(groups) + 1, constant)
-    u_im = rows_like(16 * len(groups) + 1, constant)
-    build(groups, pairs, table, cos, sin, u_re, u_im, rows_like(64, constant))
-    s_re, s_im = u_re.astype(like.dtype), u_im.astype(like.dtype)
-    return cos, sin, u_re, u_im, s_re, s_im, quads(ops, s_re, s_im)
-
-
-@njit(**OPTIONS)
-def shared_daggers(groups, u_re, u_im, ops, like):  # type: ignore[no-untyped-def]
-    """Conjugate transposes of the shared matrices, in the states' dtype and as `quads`."""
-    d_re, d_im = np.zeros_like(u_re), np.zeros_like(u_im)
-    dagger(groups, u_re, u_im, d_re, d_im)
-    s_re, s_im = d_re.astype(like.dtype), d_im.astype(like.dtype)
-    return s_re, s_im, quads(ops, s_re, s_im)
+            angles[0, lane] = total
+        sincos(cos, sin, f, angles, 0)
 
 
 @njit(**INNER)
@@ -214,7 +192,7 @@ def own_matrices(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Build the matrices of the 16 samples of a tile; fills ``cos, sin, u_re, u_im``.
 
-    Form ``f`` is the angle of factor ``f``; see `shared_matrices`. ``angles`` (1, 16) float64 and
+    Form ``f`` is the angle of factor ``f``; see `shared_angles`. ``angles`` (1, 16) float64 and
     ``scratch`` (64, 16) are for intermediate results.
     """
     n, base = inputs.shape[1], 16 * tile
@@ -279,30 +257,3 @@ def pull_back(slopes, used, first, column, coefficient, g_inputs, g_weights):  #
                         g_inputs[b, c] += coefficient[k] * slopes[b, r]
                     else:
                         g_weights[c - n] += coefficient[k] * np.float64(slopes[b, r])
-
-
-@njit(**OPTIONS)
-def parameter_gradients(  # type: ignore[no-untyped-def]
-    sy, groups, pairs, table, generator, trained, cos, sin, s_used, s_first, s_column,
-    s_coefficient, slopes, used, first, column, coefficient, num_inputs, num_weights,
-):  # fmt: skip
-    """Gradients of inputs (batch, num_inputs) and weights, in the dtype of ``slopes``.
-
-    - ``sy`` (parts, 2, 16 G + 1, 16): overlaps of the shared matrices.
-    - ``groups`` to ``sin``: of the shared matrices, as in `chain`.
-    - ``s_used`` to ``s_coefficient``: forms of their angles; see `shared_matrices`.
-    - ``slopes, used`` to ``coefficient``: slopes (batch, F) and forms of the samples' own.
-    """
-    y = np.zeros(sy.shape[1:])
-    for part in range(len(sy)):
-        y += sy[part]
-    shared = np.zeros((len(table), 16))
-    scratch = rows_like(64, cos)
-    chain(groups, pairs, table, generator, trained, cos, sin, y[0], y[1], shared, scratch)
-    g_inputs = np.zeros((len(slopes), num_inputs), slopes.dtype)
-    g_weights = np.zeros(num_weights)
-    pull_back(
-        shared.reshape(1, -1), s_used, s_first, s_column, s_coefficient, g_inputs, g_weights
-    )
-    pull_back(slopes, used, first, column, coefficient, g_inputs, g_weights)
-    return g_inputs, g_weights.astype(slopes.dtype)

@@ -81,9 +81,9 @@ class Operations:
         return self.table[self.split :]
 
     @cached_property
-    def columns(self) -> tuple[int, int]:
-        """Shape of the unitary: units of 16 columns, and rows."""
-        return max(1, self.rows // LANES), self.rows
+    def columns(self) -> int:
+        """How many units the columns of the unitary are."""
+        return max(1, self.rows // LANES)
 
     @cached_property
     def work(self) -> float:
@@ -92,19 +92,21 @@ class Operations:
         return self.rows * (_work(self.head) + dense)
 
     @cached_property
-    def tail_work(self) -> float:
-        """The same of one unit of the unitary's columns."""
-        return self.rows * _work(self.tail)
+    def unitary_work(self) -> float:
+        """The same of all columns of the unitary."""
+        return self.columns * self.rows * _work(self.tail)
 
     @cached_property
     def head_shared(self) -> bool:
         """Whether an operation on samples is trained for all of them."""
         return bool(((self.head[:, SOURCE] == SHARED) & (self.head[:, TRAINED] == 1)).any())
 
-    def first_trained(self, own: bool) -> int:
-        """The first operation on samples whose gradient is needed: of the own ones only if so."""
-        needed = (self.head[:, TRAINED] == 1) & (own | (self.head[:, SOURCE] == SHARED))
-        return int(needed.argmax()) if needed.any() else len(needed)
+    @cached_property
+    def first_trained(self) -> tuple[int, int]:
+        """The first operation on samples that is trained: of the shared ones, and of all."""
+        trained = self.head[:, TRAINED] == 1
+        found = [trained & (self.head[:, SOURCE] == SHARED), trained]
+        return tuple(int(t.argmax()) if t.any() else len(t) for t in found)
 
 
 def _work(table: NDArray[np.int64]) -> float:

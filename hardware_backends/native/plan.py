@@ -20,7 +20,9 @@ from nisqkit.hardware_backends.native.operations import (
     operations,
     routes,
 )
+from nisqkit.hardware_backends.native.packed import pack
 from nisqkit.hardware_backends.native.schedule import Schedule, schedule
+from nisqkit.hardware_backends.native.steps import Sizes
 from nisqkit.hardware_backends.native.vectors import LANES
 
 Array = NDArray[Any]
@@ -28,7 +30,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """Affine forms of the parameters, one per factor (and lane), as `matrices.shared_matrices` reads them."""
+    """Affine forms of the parameters, one per factor (and lane), as `matrices.shared_angles` reads them."""
 
     first: Array
     column: Array
@@ -38,13 +40,8 @@ class Forms:
 
     @property
     def terms(self) -> tuple[Array, Array, Array, Array]:
-        """As `matrices.shared_matrices` and `matrices.own_matrices` take them."""
+        """As `matrices.shared_angles` and `matrices.own_matrices` take them."""
         return self.first, self.column, self.coefficient, self.constant
-
-    @property
-    def slopes(self) -> tuple[Array, Array, Array, Array]:
-        """As `matrices.pull_back` takes them."""
-        return self.used, self.first, self.column, self.coefficient
 
     @classmethod
     def make(
@@ -120,7 +117,7 @@ class Plan:
             Forms.make(slots, np.ones_like(frequency), used, self._angle_map),
         )
 
-    @property
+    @cached_property
     def own_weighted(self) -> bool:
         """Whether a sample's own matrix depends on a weight too."""
         return bool((self.own_forms[0].column >= self.widths[0]).any())
@@ -205,6 +202,62 @@ class Plan:
             sum(((i >> k) & 1) << prepare.qubits[k] for k in bits) for i in range(len(columns))
         ]
         return np.array(states), columns, batched
+
+    @cached_property
+    def static(self) -> tuple[Array, Array, Array]:
+        """``where, ints, floats`` of `steps`."""
+        operations = self.operations
+        arrays: list[Array] = []
+        for groups, (waves, angles) in (
+            (self.schedule.shared, self.shared_forms),
+            (self.schedule.own, self.own_forms),
+        ):
+            arrays += [
+                groups.groups, groups.pairs, groups.table, groups.generator, groups.trained,
+                waves.first, waves.column, waves.coefficient, waves.constant, angles.coefficient,
+                waves.used,
+            ]  # fmt: skip
+        arrays += [
+            operations.head, operations.tail, self.strings, self.lane_signs, self.coefficients,
+            self.places, self.prepared[0],
+            np.array([operations.route != "amplitudes", operations.rows]),
+        ]  # fmt: skip
+        return pack(arrays)
+
+    def sizes(self, batch: int) -> Sizes:
+        """Where the arrays of a run with a batch are."""
+        if batch not in self._sizes:
+            self._sizes[batch] = self._make_sizes(batch)
+        return self._sizes[batch]
+
+    @cached_property
+    def _sizes(self) -> dict[int, Sizes]:
+        return {}
+
+    def _make_sizes(self, batch: int) -> Sizes:
+        operations, own = self.operations, self.schedule.own
+        rows, tiles = operations.rows, -(-batch // LANES)
+        units = batch if operations.route == "amplitudes" else tiles
+        unitary = operations.route == "unitary"
+        columns = operations.columns if unitary else 0
+        shared = (16 * len(self.schedule.shared.groups) + 1, LANES)
+        factors = (len(self.schedule.shared.table), LANES)
+        quads = (len(operations.table), 32)
+        own_rows = 0 if operations.route != "amplitudes" else tiles * (16 * len(own.groups) + 1)
+        parts = (units if operations.head_shared else 1) + columns
+        before, dense = unitary * units * rows, unitary * rows
+        return Sizes.make(
+            [
+                shared, shared, quads, *2 * [(units * rows, LANES)], *2 * [(before, LANES)],
+                *2 * [(columns * rows, LANES)], *2 * [(dense, dense)],
+                *2 * [factors],
+            ],
+            [
+                shared, shared, quads, (batch, len(own.table)), *2 * [(own_rows, LANES)],
+                (units * 2 * columns * rows, LANES), (batch, len(self.prepared[0])),
+            ],
+            [(parts * 2 * shared[0], LANES)],
+        )  # fmt: skip
 
 
 def plan(program: Program, observables: Observables, route: str) -> Plan:

@@ -5,34 +5,42 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nisqkit.hardware_backends.native.compiling import INNER, OPTIONS, rows_like
+from nisqkit.hardware_backends.native.compiling import INNER, PART
+from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.matrices import chain, dagger, own_matrices, put_slopes
 from nisqkit.hardware_backends.native.rows import backward, dense, forward
 from nisqkit.hardware_backends.native.strings import costate, expectations
 
 
-@njit(**OPTIONS)
+@njit(**PART)
 def forward_units(  # type: ignore[no-untyped-def]
-    begin, end, re, im, x_re, x_im, w_re, w_im, start, start_rows, ops, s_re, s_im, s_quads,
-    by_samples, inputs, weights, first, column, coefficient, constant, groups, pairs, table,
-    strings, lane_signs, coefficients, places, y,
+    begin, end, state, before, unitary, start, start_rows, ops, shared, by_samples, inputs, weights,
+    waves, own, measured, y,
 ):  # fmt: skip
     """Initial states, `forward` and the outputs of units ``begin <= u < end``.
 
-    - ``re, im`` (U, rows, 16): filled with the final states.
-    - ``x_re, x_im, w_re, w_im``: where ``ops`` are followed by a unitary ``w`` (rows, rows) that
-      all samples share, ``x`` (U, rows, 16) is filled with the states before it; else empty.
+    - ``state = re, im`` (U, rows, 16): filled with the final states.
+    - ``before, unitary``: where ``ops`` are followed by a unitary (rows, rows) that all samples
+      share, ``before`` (U, rows, 16) is filled with the states before it; else both are empty.
     - ``start`` (batch, A), ``start_rows``: amplitudes of the initial states and their basis states;
       A = 0 for |0...0>.
-    - ``ops, s_re, s_im, s_quads``: as in `forward`.
+    - ``ops, shared = s_re, s_im, s_quads``: as in `forward`.
     - ``by_samples``: whether the lanes are samples.
-    - ``inputs`` to ``table``: of the samples' own matrices, as in `own_matrices`.
-    - ``strings``: as in `expectations`.
-    - ``lane_signs`` (S, 16): the signs that the lanes' own bits give to a string.
-    - ``coefficients`` (outputs, S): of the strings in the outputs.
-    - ``places``: where each basis state is, if the outputs are probabilities; else empty.
+    - ``inputs, weights, waves = first, column, coefficient, constant``, ``own = groups, pairs,
+      table``: of the samples' own matrices, as in `own_matrices`.
+    - ``measured = strings, lane_signs, coefficients, places``: ``strings`` as in `expectations`;
+      ``lane_signs`` (S, 16), the signs that the lanes' own bits give to a string; ``coefficients``
+      (outputs, S) of the strings in the outputs; ``places`` (a column), where each basis state is,
+      if the outputs are probabilities; else empty.
     - ``y`` (batch, outputs): filled.
     """
+    re, im = state
+    x_re, x_im = before
+    w_re, w_im = unitary
+    s_re, s_im, s_quads = shared
+    first, column, coefficient, constant = waves
+    groups, pairs, table = own
+    strings, lane_signs, coefficients, places = measured
     size = 16 * len(groups) + 1
     u_re, u_im = rows_like(size, re), rows_like(size, re)
     cos, sin = rows_like(len(table), re), rows_like(len(table), re)
@@ -106,21 +114,20 @@ def initial(u, re, im, start, start_rows, by_samples):  # type: ignore[no-untype
             re[i >> 4, i & 15] = start[u, k]
 
 
-@njit(**OPTIONS)
+@njit(**PART)
 def backward_units(  # type: ignore[no-untyped-def]
-    begin, end, re, im, x_re, x_im, w_re, w_im, start_rows, ops, stop, s_re, s_im, s_quads,
-    by_samples, inputs, weights, first, column, coefficient, constant, groups, pairs, table,
-    generator, trained, strings, lane_signs, coefficients, places, g, own_y_re, own_y_im, slopes,
-    sy, m, g_start,
+    begin, end, state, before, unitary, start_rows, ops, stop, shared, by_samples, inputs, weights,
+    waves, own, generators, measured, g, own_y, slopes, sy, m, g_start,
 ):  # fmt: skip
     """`costate` and `backward` of units ``begin <= u < end``, and `chain` if lanes are samples.
 
     What is not listed is as in `forward_units` and `chain`.
 
     - ``stop``: how many operations at the beginning need not be un-applied.
-    - ``s_re, s_im, s_quads``: of the conjugate transposes of the shared matrices.
+    - ``shared``: of the conjugate transposes.
+    - ``generators = generator, trained``: of the samples' own matrices.
     - ``g`` (batch, outputs): gradients of the outputs.
-    - ``own_y_re, own_y_im`` (tiles, 16 G + 1, 16), zeros: overlaps of the samples' own matrices,
+    - ``own_y`` (real and imaginary part; tiles, 16 G + 1, 16), zeros: overlaps of the samples' own matrices,
       which `own_slopes` reads where the lanes are amplitudes.
     - ``slopes`` (batch, F): gradients of the own factors' angles; filled where the lanes are
       samples.
@@ -130,6 +137,15 @@ def backward_units(  # type: ignore[no-untyped-def]
       as `unitary_backward` reads it, if there is a unitary.
     - ``g_start`` (batch, A): filled with gradients of the initial amplitudes.
     """
+    re, im = state
+    x_re, x_im = before
+    w_re, w_im = unitary
+    s_re, s_im, s_quads = shared
+    first, column, coefficient, constant = waves
+    groups, pairs, table = own
+    generator, trained = generators
+    strings, lane_signs, coefficients, places = measured
+    own_y_re, own_y_im = own_y
     size = 16 * len(groups) + 1
     u_re, u_im = rows_like(size, re), rows_like(size, re)
     d_re, d_im = rows_like(size, re), rows_like(size, re)
@@ -142,7 +158,10 @@ def backward_units(  # type: ignore[no-untyped-def]
     e_re, e_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
     h = rows_like(len(strings), re)
     angles, scratch, narrow = rows_like(1, constant), rows_like(64, re), np.empty((2, 32), re.dtype)
-    v_re, v_im = np.ascontiguousarray(w_re.T), np.ascontiguousarray(-w_im.T)
+    v_re, v_im = np.empty(w_re.shape, re.dtype), np.empty(w_re.shape, re.dtype)
+    for i in range(len(w_re)):
+        for j in range(len(w_re)):
+            v_re[j, i], v_im[j, i] = w_re[i, j], -w_im[i, j]
     built = -1
     for u in range(begin, end):
         tile = u if by_samples else u // 16
@@ -235,15 +254,18 @@ def outer(c_re, c_im, x_re, x_im, m, scratch):  # type: ignore[no-untyped-def]
         dense(c_re, c_im, t_re, t_im, m[0, unit], m[1, unit])
 
 
-@njit(**OPTIONS)
-def unitary_forward(begin, end, v_re, v_im, ops, s_re, s_im, s_quads, w_re, w_im):  # type: ignore[no-untyped-def]
+@njit(**PART)
+def unitary_forward(begin, end, columns, ops, shared, unitary):  # type: ignore[no-untyped-def]
     """The unitary of operations that all samples share, 16 columns at a time: units of columns.
 
-    - ``v_re, v_im`` (max(1, rows / 16), rows, 16): filled; lane ``l`` of unit ``u`` is column
+    - ``columns`` (max(1, rows / 16), rows, 16): filled; lane ``l`` of unit ``u`` is column
       ``16 u + l``.
-    - ``ops, s_re, s_im, s_quads``: as in `forward`.
-    - ``w_re, w_im`` (rows, rows): filled with the same.
+    - ``ops, shared = s_re, s_im, s_quads``: as in `forward`.
+    - ``unitary`` (rows, rows): filled with the same.
     """
+    v_re, v_im = columns
+    w_re, w_im = unitary
+    s_re, s_im, s_quads = shared
     rows = v_re.shape[1]
     narrow = np.empty((2, 32), v_re.dtype)
     for u in range(begin, end):
@@ -260,14 +282,16 @@ def unitary_forward(begin, end, v_re, v_im, ops, s_re, s_im, s_quads, w_re, w_im
                 w_im[i, 16 * u + lane] = x_im[i, lane]
 
 
-@njit(**OPTIONS)
-def unitary_backward(begin, end, v_re, v_im, m, ops, s_re, s_im, s_quads, sy):  # type: ignore[no-untyped-def]
+@njit(**PART)
+def unitary_backward(begin, end, columns, m, ops, shared, sy):  # type: ignore[no-untyped-def]
     """`backward` of the units of `unitary_forward`.
 
     - ``m`` (samples' units, 2, U, rows, 16): of `backward_units`; their sum is the co-state.
-    - ``s_re, s_im, s_quads``: of the conjugate transposes.
+    - ``shared``: of the conjugate transposes.
     - ``sy`` (U, 2, 16 G, 16) float64, zeros: filled with the overlaps.
     """
+    v_re, v_im = columns
+    s_re, s_im, s_quads = shared
     rows = v_re.shape[1]
     x_re, x_im = rows_like(rows, v_re), rows_like(rows, v_re)
     c_re, c_im = rows_like(rows, v_re), rows_like(rows, v_re)

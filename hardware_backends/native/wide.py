@@ -14,11 +14,12 @@ from functools import partial
 import numpy as np
 from numba import njit
 
-from nisqkit.hardware_backends.native import matrices, units
-from nisqkit.hardware_backends.native.compiling import OPTIONS, rows_like
+from nisqkit.hardware_backends.native import matrices, steps, units
+from nisqkit.hardware_backends.native.compiling import OPTIONS
+from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.plan import Array
 from nisqkit.hardware_backends.native.rows import backward, forward
-from nisqkit.hardware_backends.native.run import Run, aligned, divide
+from nisqkit.hardware_backends.native.run import Run, divide
 from nisqkit.hardware_backends.native.strings import costate_of_rows, expectations_of_rows
 from nisqkit.hardware_backends.native.vectors import LANES, copy
 
@@ -112,30 +113,41 @@ class WideRun(Run):
 
     def _own(self, sample: int) -> tuple[Array, Array]:
         """The sample's own matrices, with those of the 15 beside it."""
-        own = self.plan.schedule.own
+        own, forms = self.plan.schedule.own, self.plan.own_forms[0]
         size = (16 * len(own.groups) + 1, LANES)
         u_re, u_im = np.empty(size, self.dtype), np.empty(size, self.dtype)
         cos, sin = np.empty((2, len(own.table), LANES), self.dtype)
         matrices.own_matrices(
-            sample // LANES, self.inputs, self.weights, *self.plan.own_forms[0].terms,
+            sample // LANES, self.inputs, self.weights, *forms.terms,
             own.groups, own.pairs, own.table, cos, sin, u_re, u_im,
             np.empty((1, LANES)), np.empty((64, LANES), self.dtype),
         )  # fmt: skip
         return u_re, u_im
 
-    def _run_forward(self, start: Array, states: Array, s: tuple[Array, ...], y: Array) -> None:
-        for b in range(self.batch):
-            units.initial(b, *self.states[:, b], start, states, False)
-            self._sample_forward(b, s)
-            y[b] = self._outputs(*self.states[:, b])
+    def _state(self, sample: int) -> tuple[Array, Array]:
+        rows = slice(sample * self.plan.operations.rows, (sample + 1) * self.plan.operations.rows)
+        re, im = (self.sizes.view(self.kept, k) for k in (steps.STATE_RE, steps.STATE_IM))
+        return re[rows], im[rows]
 
-    def _sample_forward(self, b: int, s: tuple[Array, ...]) -> None:
-        own = self._own(b)
-        for inner, outer, ops in self._passes():
-            table = self.plan.operations.table[ops]
-            state = (*self.states[:, b], inner, outer)
-            chunks = partial(forward_chunks, *state, table, *s[:2], s[2][ops], *own, b % LANES)
-            divide(chunks, len(outer), self.workers)
+    def _run_forward(self, start: Array, y: Array) -> None:
+        plan, sizes = self.plan, self.sizes
+        steps.forward(
+            steps.MATRICES, 0, 0, *plan.static, sizes.where, self.inputs, self.weights, start,
+            self.kept, y,
+        )  # fmt: skip
+        s_re, s_im, quads = (sizes.view(self.kept, k) for k in (steps.S_RE, steps.S_IM, steps.QUADS))
+        for b in range(self.batch):
+            re, im = self._state(b)
+            units.initial(b, re, im, start, plan.prepared[0], False)
+            own = self._own(b)
+            for inner, outer, ops in self._passes():
+                table = plan.operations.table[ops]
+                chunks = partial(
+                    forward_chunks, re, im, inner, outer, table, s_re, s_im, quads[ops], *own,
+                    b % LANES,
+                )  # fmt: skip
+                divide(chunks, len(outer), self.workers)
+            y[b] = self._outputs(re, im)
 
     def _outputs(self, re: Array, im: Array) -> Array:
         plan = self.plan
@@ -147,14 +159,28 @@ class WideRun(Run):
         return np.asarray(plan.coefficients @ total.sum(axis=1))
 
     def _run_backward(
-        self, grad: Array, states: Array, s: tuple[Array, ...], own_y: Array, slopes: Array,
-        sy: Array, g_start: Array, stop: int,
-    ) -> None:  # fmt: skip
+        self, grad: Array, stop: int, used: Array, sums: Array, g_inputs: Array, g_weights: Array
+    ) -> None:
+        sizes = self.sizes
+        arrays = (
+            *self.plan.static, sizes.where, self.inputs, self.weights, self.kept, used, sums,
+            grad, stop, g_inputs, g_weights,
+        )  # fmt: skip
+        steps.backward(steps.MATRICES, 0, 0, *arrays)
+        own_y = [sizes.view(used, k) for k in (steps.OWN_RE, steps.OWN_IM)]
+        size = 16 * len(self.plan.schedule.own.groups) + 1
+        groups = 16 * len(self.plan.schedule.shared.groups) + 1
+        sy = sizes.view(sums, steps.OVERLAPS).reshape(-1, 2, groups, LANES)
         for b in range(self.batch):
-            re, im = self.states[:, b].copy()
+            re, im = (x.copy() for x in self._state(b))
             costate = self._costate(re, im, grad[b])
-            own_y[:, b // LANES] += self._sample_backward(b, (re, im, *costate), s, sy[min(b, len(sy) - 1)])
-            g_start[b] = 2 * costate[0].ravel()[states]
+            overlaps = self._sample_backward(b, (re, im, *costate), used, sy[min(b, len(sy) - 1)])
+            tile = slice(b // LANES * size, (b // LANES + 1) * size)
+            for total, part in zip(own_y, overlaps, strict=True):
+                total[tile] += part
+            sizes.view(used, steps.G_START)[b] = 2 * costate[0].ravel()[self.plan.prepared[0]]
+        self._amplitude_slopes(used)
+        steps.backward(steps.PARAMETERS, 0, 0, *arrays)
 
     def _costate(self, re: Array, im: Array, grad: Array) -> tuple[Array, Array]:
         plan = self.plan
@@ -163,18 +189,21 @@ class WideRun(Run):
             weights[plan.places] = grad
             return weights.reshape(re.shape) * re, weights.reshape(re.shape) * im
         h = ((grad @ plan.coefficients)[:, None] * plan.lane_signs).astype(self.dtype)
-        c_re, c_im = aligned(re.shape, self.dtype), aligned(im.shape, self.dtype)
+        c_re, c_im = np.empty_like(re), np.empty_like(im)
         parts = partial(costate_parts, re, im, plan.strings, h, c_re, c_im)
         divide(parts, PARTS, self.workers)
         return c_re, c_im
 
     def _sample_backward(
-        self, b: int, states: tuple[Array, ...], s: tuple[Array, ...], sy: Array
+        self, b: int, states: tuple[Array, ...], used: Array, sy: Array
     ) -> Array:
         """Add the overlaps of the shared matrices to ``sy``; return those of the sample's own."""
         u_re, u_im = self._own(b)
         own = np.empty_like(u_re), np.empty_like(u_im)
         matrices.dagger(self.plan.schedule.own.groups, u_re, u_im, *own)
+        d_re, d_im, quads = (
+            self.sizes.view(used, k) for k in (steps.D_RE, steps.D_IM, steps.D_QUADS)
+        )
         total = np.zeros((2, *own[0].shape), self.dtype)
         for inner, outer, ops in reversed(self._passes()):
             table = self.plan.operations.table[ops]
@@ -182,8 +211,8 @@ class WideRun(Run):
             part_sy = np.zeros((parts, *sy.shape))
             part_own = np.zeros((2, parts, *own[0].shape), self.dtype)
             chunks = partial(
-                backward_chunks, *states, inner, outer, table, *s[:2], s[2][ops], *own, b % LANES,
-                part_sy, *part_own,
+                backward_chunks, *states, inner, outer, table, d_re, d_im, quads[ops], *own,
+                b % LANES, part_sy, *part_own,
             )  # fmt: skip
             divide(chunks, parts, self.workers)
             sy += part_sy.sum(axis=0)
