@@ -89,7 +89,7 @@ def _turned(program: Program, basis: str) -> Program:
 
 
 def _values(program: Program, task: Task, observables: Observables) -> Tensor:
-    made, measured = plan(program), measurement(program, observables)
+    made, measured = plan(program, task.batch), measurement(program, observables)
     shared, batched = program.split_angles(task.inputs, task.weights)
     matrices = made.matrices(shared, batched)
     start = made.start(shared, batched, matrices)

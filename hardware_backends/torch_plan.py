@@ -13,6 +13,9 @@ from nisqkit.hardware_backends.native.schedule import schedule
 from nisqkit.hardware_backends.torch_matrices import Constants, Matrices
 from nisqkit.hardware_backends.torch_windows import Step, Window, fuse, walk
 
+SHORTEST_RUN = 64
+"""Numbers side by side, below which it is faster to move a window to the front."""
+
 
 class Plan:
     """A program's windows, where their matrices come from, and how a state goes through them.
@@ -23,7 +26,7 @@ class Plan:
             the product of their first columns. There are none after an amplitude input.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, behind: int = 0) -> None:
         self.num_qubits = program.num_qubits
         angle_map = program.angle_map
         windows = fuse(schedule(program).blocks)
@@ -36,7 +39,7 @@ class Plan:
         later = [w for w in windows if w not in openings]
         order = [q for w in openings for q in w.qubits]
         order += [q for q in reversed(range(program.num_qubits)) if q not in order]
-        moves = walk(later, order)
+        moves = walk(later, order, behind)
         self._num_idle = program.num_qubits - sum(len(w.qubits) for w in openings)
         self._finish, self._return = moves.finish, moves.start
         own = [w for w in windows if w.own]
@@ -53,8 +56,10 @@ class Plan:
             places[window] = before + group, row
         self.openings = [places[w] for w in openings]
         self.steps = [
-            Step(w.own, len(w.qubits), *places[w], w.trained, forward, backward)
-            for w, forward, backward in zip(later, moves.forward, moves.backward, strict=True)
+            Step(w.own, len(w.qubits), before, *places[w], w.trained, forward, backward)
+            for w, before, forward, backward in zip(
+                later, moves.before, moves.forward, moves.backward, strict=True
+            )
         ]
         self._prepared = None if program.prepare is None else _Prepared(program)
 
@@ -81,8 +86,8 @@ class Plan:
         """From the initial to the final state, ``(2**n, batch)``, by operations of autograd."""
         size, batch = state.shape
         for step in self.steps:
-            state = step.forward(state, batch).reshape(step.shape(batch, size)).contiguous()
-            state = step.matrix(matrices) @ state
+            moved = step.forward(state, batch)
+            state = step.apply(matrices, moved, step.shape(batch, size))
         return self._finish(state, batch).reshape(size, batch)
 
     def pull_back(
@@ -107,18 +112,28 @@ class Plan:
         both = torch.stack([state, costate])
         for k in reversed(range(max(0, last), len(asked))):
             step = self.steps[k]
-            both = step.backward(both, batch).reshape(step.shape(batch, 2 * size)).contiguous()
+            both = step.backward(both, batch).contiguous()
             if asked[k]:
-                first, second = both.tensor_split(2, dim=-1)
-                overlaps[step.group][step.row] = second @ first.mH
+                overlaps[step.group][step.row] = _overlap(step, both, batch, size)
             if k > last:
-                both = step.matrix(inverses) @ both
+                both = step.apply(inverses, both, step.shape(batch, size, 2))
         found: list[Tensor | None] = [None]
         if wanted[0]:
             found = [self._return(both, batch).reshape(2, size, batch)[1]]
         for group, some, want in zip(matrices, overlaps, wanted[1:], strict=True):
             found.append(_gradient(group, some) if want and some else None)
         return found
+
+
+def _overlap(step: Step, both: Tensor, batch: int, size: int) -> Tensor:
+    """``costate state^H`` on a window's qubits, for all samples together or for each of them."""
+    if step.own:
+        first, second = both.view(step.shape(batch, size, 2)).tensor_split(2, dim=-1)
+        return second @ first.mH
+    first, second = both.view(2, *step.shape(batch, size)).unbind()
+    if step.before == 0:
+        return second[0] @ first[0].mH
+    return (second @ first.mH).sum(0)
 
 
 def _gradient(matrices: Tensor, overlaps: dict[int, Tensor]) -> Tensor:
@@ -153,9 +168,10 @@ class _Prepared:
         return empty.index_copy(0, made["states"], amplitudes.to(empty.dtype))
 
 
-def plan(program: Program) -> Plan:
-    """The plan of a program; kept with it."""
-    if plan not in program.cache:
-        program.cache[plan] = Plan(program)
-    found: Plan = program.cache[plan]
+def plan(program: Program, batch: int) -> Plan:
+    """The plan of a program for batches of about this size; kept with the program."""
+    key = (plan, max(0, SHORTEST_RUN.bit_length() - batch.bit_length()))
+    if key not in program.cache:
+        program.cache[key] = Plan(program, behind=key[1])
+    found: Plan = program.cache[key]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -103,6 +104,8 @@ def fuse(blocks: Sequence[Block]) -> list[Window]:
                 place([*before, block], first, turn % 2 == 0)
         for alone in waiting.values():
             place(alone, first, turn % 2 == 0)
+    for window in windows:  # one of CX and CZ alone is the same for all samples
+        window.own = any(block.own for block in window.blocks)
     return windows
 
 
@@ -145,75 +148,103 @@ class Step(NamedTuple):
     Attributes:
         own: Whether each sample has its own matrix.
         width: Number of qubits.
+        before: Number of qubits in front of the window.
         group, row: Where its matrix stands.
         trained: Whether its matrix has a gradient.
-        forward: From the axes that the step before leaves to ``(window, others, batch)``, or
-            ``(batch, window, others)`` for an own matrix.
-        backward: From the axes that the step after leaves to ``(window, pair, others, batch)``, or
-            ``(batch, window, pair, others)``.
+        forward: From the axes that the step before leaves to ``(others, window, others, batch)``,
+            or ``(batch, window, others)`` for an own matrix.
+        backward: From the axes that the step after leaves to the same, with the pair in front; or
+            to ``(batch, window, pair, others)``.
     """
 
     own: bool
     width: int
+    before: int
     group: int
     row: int
     trained: bool
     forward: Move
     backward: Move
 
-    def shape(self, batch: int, size: int) -> tuple[int, ...]:
-        """The shape that its matrix is applied to, for ``size`` amplitudes of each sample."""
-        dim = 1 << self.width
-        return (batch, dim, size // dim) if self.own else (dim, size // dim * batch)
+    def shape(self, batch: int, size: int, copies: int = 1) -> tuple[int, int, int]:
+        """``(others, window, others)``, for ``size`` amplitudes of each sample, or for a pair."""
+        rest = size >> self.width
+        if self.own:
+            return batch, 1 << self.width, copies * rest
+        return copies << self.before, 1 << self.width, (rest >> self.before) * batch
 
-    def matrix(self, groups: Sequence[Tensor]) -> Tensor:
-        """Its matrix, or the matrices of all samples."""
-        return groups[self.group].select(-3, self.row)
+    def apply(self, groups: Sequence[Tensor], state: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Apply its matrix to a state, or to a pair, whose axes are in place."""
+        matrix = groups[self.group].select(-3, self.row)
+        state = state.reshape(shape if shape[0] > 1 or self.own else shape[1:])
+        return matrix @ state.contiguous()
 
 
 class Walk(NamedTuple):
     """The moves of a run.
 
     Attributes:
+        before: For each window, the number of qubits in front of it.
         forward, backward: One for each window, in the order of application.
         finish: From the last window to ``(qubits, batch)``, the most significant qubit first.
         start: Backwards, from the first window to the pair and the order of the beginning.
     """
 
+    before: list[int]
     forward: list[Move]
     backward: list[Move]
     finish: Move
     start: Move
 
 
-def walk(windows: Sequence[Window], start: Sequence[int]) -> Walk:
+def walk(windows: Sequence[Window], start: Sequence[int], behind: int = 0) -> Walk:
     """The moves of the axes through windows; it also sets the order of the windows' qubits.
 
-    Axes that a window does not need keep their order, so that copies move long runs.
+    Nothing moves for a window whose qubits lie side by side. Where something must move, the qubits
+    are put in the order in which they will be needed, so that the next windows find them so.
 
     Args:
         windows: In the order of application.
         start: The order of the qubits at the beginning, the most significant first.
+        behind: Fewest qubits behind a window that is not moved to the front.
     """
-    order, forward, placed = [*start, BATCH], [], []
-    for window in windows:
-        window.qubits.sort(key=order.index)
-        rest = [a for a in order if a != BATCH and a not in window.qubits]
-        new = _arrange(window, [], rest)
-        forward.append(Move.between(order, new))
-        placed.append(rest)
-        order = new
+    order = [*start, BATCH]
+    orders, pairs, before = [order], [], []
+    for k, window in enumerate(windows):
+        first = min(order.index(q) for q in window.qubits)
+        last = first + len(window.qubits)
+        together = set(order[first:last]) == set(window.qubits)
+        if window.own or order[-1] != BATCH or not together or len(order) - 1 - last < behind:
+            first, last = 0, len(window.qubits)
+            needed = _as_needed(windows[k:], [a for a in order if a != BATCH])
+            order = [BATCH, *needed] if window.own else [*needed, BATCH]
+        window.qubits = [q for q in order if q != BATCH][first:last]
+        orders.append(order)
+        before.append(first)
+        pairs.append(
+            [*order[: 1 + last], PAIR, *order[1 + last :]] if window.own else [PAIR, *order]
+        )
     standard = [*sorted(start, reverse=True), BATCH]
-    finish = Move.between(order, standard)
-    order, backward = [PAIR, *standard], []
-    for window, rest in zip(reversed(windows), reversed(placed), strict=True):
-        new = _arrange(window, [PAIR], rest)
-        backward.append(Move.between(order, new))
-        order = new
-    return Walk(forward, backward[::-1], finish, Move.between(order, [PAIR, *start, BATCH]))
+    backward = [[PAIR, *orders[0]], *pairs, [PAIR, *standard]]
+    return Walk(
+        before,
+        [Move.between(old, new) for old, new in pairwise(orders)],
+        [Move.between(old, new) for new, old in pairwise(backward[1:])],
+        Move.between(order, standard),
+        Move.between(backward[1], backward[0]),
+    )
 
 
-def _arrange(window: Window, pair: list[int], rest: list[int]) -> list[int]:
-    if window.own:
-        return [BATCH, *window.qubits, *pair, *rest]
-    return [*window.qubits, *pair, *rest, BATCH]
+def _as_needed(windows: Sequence[Window], qubits: Sequence[int]) -> list[int]:
+    """The qubits of the first window, then those of the second, and so on.
+
+    Of a window's qubits, those come last that the next window shares.
+    """
+    found: list[int] = []
+    for k, window in enumerate(windows):
+        following = windows[k + 1].qubits if k + 1 < len(windows) else []
+        fresh = [q for q in qubits if q in window.qubits and q not in found]
+        found += sorted(fresh, key=lambda q: q in following)
+        if len(found) == len(qubits):
+            break
+    return [*found, *(q for q in qubits if q not in found)]
