@@ -35,8 +35,9 @@ class _Flip:
 
     Attributes:
         shape, axes: The amplitudes as an array whose ``axes`` are to be reversed.
-        constants: ``low`` (strings, 2**low), ``high`` (2**high, strings, 1), and ``phase``
-            (strings, 1, 2): ``Re i**k`` and ``-Im i**k`` for ``k`` letters Y.
+        constants: ``low`` (strings, 2**low), ``high`` (2**high, strings, 1), and
+            (strings, 1, 2) each: ``turn``, real and imaginary part of ``i**k`` for ``k`` letters Y,
+            and ``phase``, its conjugate.
     """
 
     shape: tuple[int, ...]
@@ -47,15 +48,16 @@ class _Flip:
     def make(cls, strings: list[str]) -> _Flip:
         runs = [(flip, len(list(run))) for flip, run in groupby(strings[0], lambda c: c in "XY")]
         low = min(len(strings[0]), LOW_QUBITS)
-        turns = np.array([1, 1j, -1, -1j])[[s.count("Y") % 4 for s in strings]]
+        turns = [s.count("Y") % 4 for s in strings]
+        real, imaginary = np.array([1.0, 0, -1, 0])[turns], np.array([0.0, 1, 0, -1])[turns]
         return cls(
             tuple(2**length for _, length in runs),
             tuple(k for k, (flip, _) in enumerate(runs) if flip),
             Constants(
                 low=_signs(strings, 0, low),
                 high=_signs(strings, low, len(strings[0])).T[..., None].copy(),
-                phase=np.stack([turns.real, -turns.imag], axis=-1)[:, None],
-                turn=np.stack([turns.real, turns.imag], axis=-1)[:, None],
+                phase=np.stack([real, -imaginary], axis=-1)[:, None],
+                turn=np.stack([real, imaginary], axis=-1)[:, None],
             ),
         )
 
@@ -97,9 +99,9 @@ class Measurement:
     """Observables as torch needs them.
 
     Example:
-        >>> plus = torch.full((2, 1), 0.5**0.5, dtype=torch.complex64)
-        >>> Measurement(Observables.parse(["X", "Z"], 1)).values(plus)
-        tensor([[1., 0.]])
+        >>> one = torch.tensor([[0], [1]], dtype=torch.complex64)
+        >>> Measurement(Observables.parse(["X", "Z"], 1)).values(one)
+        tensor([[ 0., -1.]])
     """
 
     def __init__(self, observables: Observables) -> None:

@@ -14,6 +14,7 @@ from qiskit.circuit.library import UnitaryGate
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nisqkit.circuits import Observables, Program, Task, amplitude, angle, lower
 from nisqkit.circuits.ansatze import hardware_efficient
@@ -303,7 +304,7 @@ class OnlyOn(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for item in torch.utils._pytree.tree_leaves((args, kwargs, result)):
+        for item in tree_leaves((args, kwargs, result)):
             if isinstance(item, Tensor):
                 assert item.device.type == self.device, f"{func} has a tensor on {item.device}"
         self.count += 1
