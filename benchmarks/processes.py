@@ -95,11 +95,16 @@ def cores() -> int:
 
 
 def settings(peer: str) -> list[Setting]:
-    """What the peer is tried with; it is timed at the fastest. All cores come first."""
+    """What the peer is tried with; it is timed at the fastest.
+
+    A slow peer is tried with the first only. So the default wait policy comes last: when something
+    else runs on the machine, it can make a fast peer slow.
+    """
     if cores() == 1:
         return [Setting(1)]
-    passive = [Setting(cores(), True)] if PEERS[peer].threading == "openmp" else []
-    return [Setting(cores()), Setting(1), *passive]
+    if PEERS[peer].threading == "openmp":
+        return [Setting(cores(), True), Setting(1), Setting(cores())]
+    return [Setting(cores()), Setting(1)]
 
 
 class Process:
