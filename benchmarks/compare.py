@@ -12,13 +12,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from peers import NISQKIT, PEERS
 from processes import Failed, Process, Setting, settings
-from reference import Array, Reference, reference
+from reference import Array, Reference, affordable, reference
 from workloads import Workload
 
 OUTPUT_TOLERANCE = 1e-4
@@ -26,8 +26,6 @@ GRADIENT_TOLERANCE = 2e-3
 """Of the largest gradient, plus ``1e-6``; peers compute in single precision."""
 SLOW = 10.0
 """Seconds; a step longer than this is timed at one setting and only once."""
-EAGER_LIMIT = 120.0
-"""Seconds that the first step of a peer without a compiler may take."""
 NOISY = 0.3
 """A spread (interquartile range over median) above which a peer is timed again."""
 
@@ -42,23 +40,35 @@ class Entry:
     steps: dict[int, float] = field(default_factory=dict)
     forwards: dict[int, float] = field(default_factory=dict)
     peak_mb: float = 0.0
+    spent: float = 0.0
+    """Seconds that its rounds took."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to time, and how long a first step may take (s).
+    """How long to time.
 
-    Without ``all_settings``, peers that compile for a minute are tried with all cores only.
+    Attributes:
+        rounds: Rounds of turns. seconds: Per peer and round.
+        limit: Seconds that a call of a peer may take, and after which it is left out of further
+            rounds. compile_limit: Seconds that the first step may take if the peer compiles.
+        all_settings: Whether nisqkit and peers that compile are tried with one thread too.
+        forward: Whether the forward pass is timed by itself.
+        reference: Whether to compute reference values however long it takes; if not, large
+            workloads are compared with nisqkit's results.
     """
 
     rounds: int = 7
     seconds: float = 0.4
-    first_limit: float = 300.0
+    limit: float = 60.0
+    compile_limit: float = 300.0
     all_settings: bool = True
     forward: bool = True
+    reference: bool = True
 
-
-QUICK = Effort(rounds=2, seconds=0.1, first_limit=120.0)
+    def quick(self) -> Effort:
+        """To see that it works."""
+        return replace(self, rounds=2, seconds=0.1)
 
 
 def spread(rounds: dict[int, float]) -> float | None:
@@ -107,32 +117,40 @@ class Comparison:
         self.workload, self.effort, self.isa, self.log = workload, effort, isa, log
         self.results: dict[str, dict[str, Any]] = {}
         self.entries: list[Entry] = []
+        self.expected: Reference | None = None
 
     def run(self, peers: list[str]) -> dict[str, Any]:
         """Everything, as JSON; nisqkit is always part of it."""
-        load = os.getloadavg()[0]
-        started = time.monotonic()
-        expected = reference(self.workload)
+        load, started = os.getloadavg()[0], time.monotonic()
+        date = f"{dt.datetime.now(dt.UTC):%F %T} UTC"
+        if self.effort.reference or affordable(self.workload):
+            self.expected = reference(self.workload)
         try:
             for peer in dict.fromkeys([NISQKIT, *peers]):
-                self.results[peer] = {"date": f"{dt.datetime.now().astimezone():%F %T %Z}"}
-                self._prepare(peer, expected)
+                self.results[peer] = {"date": date}
+                self._prepare(peer)
             self._rounds()
         finally:
             for entry in self.entries:
                 entry.process.close()
         self._summarise()
+        run = {
+            "rounds": self.effort.rounds,
+            "seconds": self.effort.seconds,
+            "limit": self.effort.limit,
+            "compile_limit": self.effort.compile_limit,
+            "load": [load, os.getloadavg()[0]],
+            "took_s": time.monotonic() - started,
+            "nisqkit_ms": self.results[NISQKIT].get("step_ms"),
+        }
         return {
             "workload": self.workload.as_dict(),
             "isa": self.isa,
-            "rounds": self.effort.rounds,
-            "seconds": self.effort.seconds,
-            "load": [load, os.getloadavg()[0]],
-            "took_s": time.monotonic() - started,
+            "runs": {date: run},
             "peers": self.results,
         }
 
-    def _prepare(self, peer: str, expected: Reference) -> None:
+    def _prepare(self, peer: str) -> None:
         """Check a peer, and keep its fastest setting alive (of nisqkit all of them)."""
         result = self.results[peer]
         reason = PEERS[peer].refuses(self.workload)
@@ -140,15 +158,16 @@ class Comparison:
             result |= {"status": "refused", "reason": reason}
             return
         tried = settings(peer)
-        if not self.effort.all_settings and PEERS[peer].threading == "xla":
-            tried = tried[-1:]
+        if not self.effort.all_settings and PEERS[peer].threading != "openmp":
+            tried = tried[:1]
         best: Entry | None = None
         for setting in tried:
             try:
-                entry = self._try(peer, setting, expected, result)
+                entry = self._try(peer, setting, result)
             except Failed as failure:
                 if best is None:
-                    result |= {"status": "failed", "reason": f"{failure} ({setting.label})"}
+                    reason = f"{failure} ({setting.label})"
+                    result |= {"status": failure.status, "reason": reason}
                     break
                 result["settings"][setting.label] = str(failure)
                 continue
@@ -169,16 +188,17 @@ class Comparison:
             self.entries.append(best)
         self.log(f"  {peer}: {result['status']} {result.get('reason') or result['settings']}")
 
-    def _try(
-        self, peer: str, setting: Setting, expected: Reference, result: dict[str, Any]
-    ) -> Entry | None:
+    def _try(self, peer: str, setting: Setting, result: dict[str, Any]) -> Entry | None:
         """One setting; ``None`` if its results are wrong."""
-        process = Process(peer, self.workload, setting, self.isa)
-        compiles = PEERS[peer].threading == "xla"
-        limit = self.effort.first_limit
-        first, found = process.first(limit if compiles else min(limit, EAGER_LIMIT))
-        off = differences(found, expected)
-        wrong = disagreement(off, expected)
+        compiles = PEERS[peer].threading != "openmp"
+        longest = self.effort.compile_limit if compiles else self.effort.limit
+        limit = longest if peer == NISQKIT else self.effort.limit  # the others need its times
+        process = Process(peer, self.workload, setting, self.isa, limit)
+        first, found = process.first(longest)
+        if self.expected is None:
+            self.expected = Reference(*found)  # nisqkit comes first
+        off = differences(found, self.expected)
+        wrong = disagreement(off, self.expected)
         result |= {k: process.about[k] for k in ("precision", "versions")}
         if wrong:
             process.close()
@@ -188,6 +208,8 @@ class Comparison:
         result |= {"status": "timed", "differences": off, "import_mb": process.about["import_mb"]}
         result.setdefault("cold", cold)
         result.setdefault("settings", {})
+        if first > SLOW and not compiles:
+            return Entry(peer, process, first)
         once = min(process.time("step", 0, warm=False)[0])
         if once > 1:
             return Entry(peer, process, once)
@@ -210,19 +232,25 @@ class Comparison:
 
     def _round(self, index: int, entries: list[Entry]) -> None:
         for entry in list(entries):
-            if entry not in self.entries or (entry.trial > SLOW and entry.steps):
+            late = entry.trial > SLOW or entry.spent > self.effort.limit
+            if entry not in self.entries or (late and entry.steps):
                 continue
-            warm = entry.trial < 0.5
+            start = time.monotonic()
             try:
-                times, entry.peak_mb = entry.process.time("step", self.effort.seconds, warm=warm)
-                entry.steps[index] = statistics.median(times)
-                if self.effort.forward and entry.trial <= SLOW:
-                    times, _ = entry.process.time("forward", self.effort.seconds / 2, warm=warm)
-                    entry.forwards[index] = statistics.median(times)
+                self._turn(index, entry)
             except Failed as failure:
                 self.entries.remove(entry)
-                self.results[entry.peer] |= {"status": "failed", "reason": str(failure)}
+                self.results[entry.peer] |= {"status": failure.status, "reason": str(failure)}
+            entry.spent += time.monotonic() - start
             time.sleep(0.05)
+
+    def _turn(self, index: int, entry: Entry) -> None:
+        seconds, warm = self.effort.seconds, entry.trial < 0.5
+        times, entry.peak_mb = entry.process.time("step", seconds, warm=warm)
+        entry.steps[index] = statistics.median(times)
+        if self.effort.forward and entry.trial <= SLOW:
+            times, _ = entry.process.time("forward", seconds / 2, warm=warm)
+            entry.forwards[index] = statistics.median(times)
 
     def _summarise(self) -> None:
         base = min(

@@ -1,26 +1,25 @@
-"""What the native engine's own cost model predicts, to be drawn beside what is measured."""
+"""What the native engine's own cost model predicts for the points of a series."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from typing import Any
 
+from peers import NISQKIT
 from peers.nisqkit_layer import circuit
 from workloads import Workload
 
 from nisqkit.circuits.lower import lower
-from nisqkit.circuits.program import Program
-
-MODEL = "nisqkit.hardware_backends.native.cost"
-"""Should have ``step_seconds(program, batch, threads) -> float``; if not, nothing is predicted."""
+from nisqkit.hardware_backends.native.cost import step_seconds
 
 
-def predicted_ms(workload: Workload, threads: int) -> float | None:
-    """Milliseconds of a training step, or ``None`` if the engine has no cost model."""
-    try:
-        model: Callable[[Program, int, int], float] = importlib.import_module(MODEL).step_seconds
-    except ModuleNotFoundError as error:
-        if error.name != MODEL:
-            raise
-        return None
-    return 1e3 * model(lower(circuit(workload), "x"), workload.batch, threads)
+def predicted_ms(workload: Workload, threads: int) -> float:
+    """Milliseconds of a training step."""
+    return 1e3 * step_seconds(lower(circuit(workload), "x"), workload.batch, threads)
+
+
+def predict(series: dict[str, Any]) -> None:
+    """Put ``predicted_ms`` beside what was measured of nisqkit, at each point of a series."""
+    for point in series.values():
+        ours = point["peers"][NISQKIT]
+        if "step_ms" in ours:
+            ours["predicted_ms"] = predicted_ms(Workload(**point["workload"]), ours["threads"])

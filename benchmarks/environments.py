@@ -21,6 +21,12 @@ ENVIRONMENTS = {
     "torq": (TORCH, "torq-quantum==0.1.3"),
     "pyqtorch": (TORCH, "pyqtorch==1.7.8"),
     "qulacs": ("qulacs==0.6.14", "numpy"),
+    "qiskit_ml": (
+        TORCH,
+        "qiskit==2.6.1",
+        "qiskit-machine-learning==0.9.1",
+        "qiskit-algorithms==0.4.0",
+    ),
 }
 """What is installed in each. torch comes first, so that nothing pulls another version in."""
 
@@ -44,7 +50,8 @@ def build(environment: str) -> None:
     folder = FOLDER / environment
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     packages = ENVIRONMENTS[environment]
-    pip = [python(environment), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(python(environment)), "-m", "pip", "--disable-pip-version-check"]
+    pip += ["install", "--quiet"]
     if TORCH in packages:
         subprocess.run([*pip, TORCH, "numpy"], check=True)
     done = subprocess.run([*pip, *packages], check=False)

@@ -27,6 +27,14 @@ MEMORY_SHARE = 0.6
 class Failed(Exception):
     """A peer could not do it; the message says why."""
 
+    status = "failed"
+
+
+class OverLimit(Failed):
+    """A call took longer than the limit."""
+
+    status = "over the limit"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -87,18 +95,28 @@ def cores() -> int:
 
 
 def settings(peer: str) -> list[Setting]:
-    """What the peer is tried with; it is timed at the fastest."""
+    """What the peer is tried with; it is timed at the fastest.
+
+    A slow peer is tried with the first only. So the default wait policy comes last: when something
+    else runs on the machine, it can make a fast peer slow.
+    """
     if cores() == 1:
         return [Setting(1)]
-    passive = [Setting(cores(), True)] if PEERS[peer].threading == "openmp" else []
-    return [Setting(1), Setting(cores()), *passive]
+    if PEERS[peer].threading == "openmp":
+        return [Setting(cores(), True), Setting(1), Setting(cores())]
+    return [Setting(cores()), Setting(1)]
 
 
 class Process:
-    """One peer, built for one workload; waits for requests."""
+    """One peer, built for one workload; waits for requests.
 
-    def __init__(self, peer: str, workload: Workload, setting: Setting, isa: str) -> None:
-        self.peer, self.setting = peer, setting
+    A call may take ``limit`` seconds; only the first step may have a limit of its own.
+    """
+
+    def __init__(
+        self, peer: str, workload: Workload, setting: Setting, isa: str, limit: float
+    ) -> None:
+        self.peer, self.setting, self.limit = peer, setting, limit
         LOGS.mkdir(parents=True, exist_ok=True)
         log = LOGS / f"{workload.key}.{peer}.{setting.label.replace(' ', '_')}.log"
         python = environments.python(PEERS[peer].environment)
@@ -114,7 +132,7 @@ class Process:
             )
         score = Path(f"/proc/{self.process.pid}/oom_score_adj")
         score.write_text("900")  # if memory runs out, end the peer rather than anything else
-        self.about = self._answer(120, "importing and building")
+        self.about = self._answer(limit, "importing and building")
 
     def _resident(self) -> float:
         """Share of the machine's memory."""
@@ -135,7 +153,7 @@ class Process:
             reader.join(0.05)
             if time.monotonic() > end:
                 self.close()
-                raise Failed(f"{what} took more than {limit:.0f} s")
+                raise OverLimit(f"{what} took more than {limit:.0f} s")
             if self._resident() > MEMORY_SHARE:
                 self.close()
                 raise Failed(f"{what} took more than {MEMORY_SHARE:.0%} of the memory")
@@ -166,12 +184,11 @@ class Process:
                 return answer["first_s"], [stored[k] for k in stored.files]
 
     def time(
-        self, what: str, seconds: float, *, least: int = 1, warm: bool = True, limit: float = 260
+        self, what: str, seconds: float, *, least: int = 1, warm: bool = True
     ) -> tuple[list[float], float]:
         """Seconds of each ``"step"`` or ``"forward"`` of a series, and the peak memory (MB)."""
-        answer = self._ask(
-            limit, f"a {what}", do=what, seconds=seconds, least=least, most=2000, warm=warm
-        )
+        options = {"do": what, "seconds": seconds, "least": least, "most": 2000, "warm": warm}
+        answer = self._ask(self.limit + seconds, f"a {what}", **options)
         return answer["times"], answer["peak_mb"]
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ from workloads import Data, Gate, Workload
 
 Array = NDArray[Any]
 CACHE = Path(__file__).parent / ".cache"
+AFFORDABLE = 2e7
+"""Gates times amplitudes."""
 
 
 class Reference(NamedTuple):
@@ -125,6 +127,11 @@ def compute(workload: Workload, data: Data) -> Reference:
         y[:] = _product(_dagger(matrix), y)
     loss = np.mean((outputs - data.target) ** 2)
     return Reference(outputs, np.asarray(loss), g_weights, g_inputs)
+
+
+def affordable(workload: Workload) -> bool:
+    """Whether `compute` takes seconds rather than minutes."""
+    return len(workload.gates) * workload.batch * (1 << workload.qubits) <= AFFORDABLE
 
 
 def reference(workload: Workload) -> Reference:

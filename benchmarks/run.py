@@ -13,16 +13,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import cold as cold_start
 import environments
+import memory as peak_memory
 import typer
-from cold import measure
-from compare import QUICK, Comparison, Effort
+from compare import Comparison, Effort
 from peers import NISQKIT, PEERS
 from processes import without_avx512
 from reference import self_check
 from report import write
 from store import Store
-from workloads import SCALING, WORKLOADS, Workload
+from workloads import MEMORY, SCALING, WORKLOADS, Workload
 
 HERE = Path(__file__).parent
 SCALING_PEERS = "torch_naive,pennylane_lightning,torchquantum_ng"
@@ -42,13 +43,15 @@ class Isa(StrEnum):
     avx2 = "avx2"
 
 
-Peers = Annotated[str, typer.Option(help="Peers, separated by commas, or 'all'.")]
+Peers = Annotated[str, typer.Option(help="Peers, separated by commas, or 'all', or 'none'.")]
+Limit = Annotated[float, typer.Option(help="Seconds that one call of a peer may take.")]
+CompileLimit = Annotated[float, typer.Option(help="The same for a first call that compiles.")]
 Out = Annotated[Path | None, typer.Option(help="Folder; default benchmarks/results/<date>.")]
 Quick = Annotated[bool, typer.Option(help="Few short rounds: to see that it works.")]
 
 
 def _names(given: str, known: list[str], what: str) -> list[str]:
-    names = known if given == "all" else given.split(",")
+    names = {"all": known, "none": []}.get(given, given.split(","))
     for name in names:
         if name not in known:
             raise typer.BadParameter(f"unknown {what} {name!r}; known are {', '.join(known)}")
@@ -73,6 +76,8 @@ def steps(
     peers: Peers = "all",
     rounds: Annotated[int, typer.Option(help="Rounds of turns.")] = 7,
     seconds: Annotated[float, typer.Option(help="Seconds per peer and round.")] = 0.4,
+    limit: Limit = 60,
+    compile_limit: CompileLimit = 300,
     isa: Annotated[Isa, typer.Option(help="avx2: nobody uses AVX-512.")] = Isa.native,
     quick: Quick = False,
     out: Out = None,
@@ -80,14 +85,17 @@ def steps(
     """Time W1 to W5, peers in turns. Peers that are not named keep their results."""
     store, names = Store(out), _peers(peers)
     store.put(self_check(), "reference")
-    effort = QUICK if quick else Effort(rounds, seconds)
+    effort = _effort(Effort(rounds, seconds, limit, compile_limit), quick)
     section = "steps" if isa is Isa.native else f"steps-{isa}"
     for key in _names(workloads, list(WORKLOADS), "workload"):
         print(f"{key}: {WORKLOADS[key].title}", flush=True)
         run = Comparison(WORKLOADS[key], effort, str(isa), _log).run(names)
         store.merge_run(run, section, key)
-        print(f"  took {run['took_s']:.0f} s", flush=True)
-    write(store)
+        write(store)
+
+
+def _effort(effort: Effort, quick: bool) -> Effort:
+    return effort.quick() if quick else effort
 
 
 def _log(line: str) -> None:
@@ -99,16 +107,17 @@ def scaling(
     series: Annotated[str, typer.Option(help=f"{','.join(SCALING)} or 'all'.")] = "all",
     peers: Peers = SCALING_PEERS,
     largest: Annotated[int, typer.Option(help="Leave out more qubits than this.")] = 24,
-    rounds: Annotated[int, typer.Option(help="Rounds of turns.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds of turns.")] = 3,
     seconds: Annotated[float, typer.Option(help="Seconds per peer and round.")] = 0.2,
+    limit: Limit = 60,
+    compile_limit: CompileLimit = 120,
     quick: Quick = False,
     out: Out = None,
 ) -> None:
-    """Time steps of growing size: qubits, batch, depth."""
+    """Time steps of growing size (qubits, batch, depth) beside what our cost model predicts."""
     store, names = Store(out), _peers(peers)
-    if quick:
-        rounds, seconds = QUICK.rounds, QUICK.seconds
-    effort = Effort(rounds, seconds, first_limit=120, all_settings=False, forward=False)
+    only = {"all_settings": False, "forward": False, "reference": False}
+    effort = _effort(Effort(rounds, seconds, limit, compile_limit, **only), quick)
     for name in _names(series, list(SCALING), "series"):
         left = list(names)
         points = [w for w in SCALING[name] if w.qubits <= largest]
@@ -117,7 +126,16 @@ def scaling(
             run = Comparison(workload, effort, log=_log).run(left)
             store.merge_run(run, "scaling", name, workload.key)
             left = [p for p in left if _fast_enough(run["peers"].get(p, {}))]
+        _predict(store, name)
     write(store)
+
+
+def _predict(store: Store, name: str) -> None:
+    from costs import predict
+
+    section = store.get("scaling", name)
+    predict(section)
+    store.put(section, "scaling", name)
 
 
 def _fast_enough(result: dict[str, object]) -> bool:
@@ -133,8 +151,26 @@ def cold(
     """Time the first step of fresh processes, with an empty and with a warm kernel cache."""
     store = Store(out)
     for key in _names(workloads, list(WORKLOADS), "workload"):
-        store.put(measure(key), "cold", key)
+        store.put(cold_start.measure(key), "cold", key)
         print(f"{key}: {store.get('cold', key)}", flush=True)
+    write(store)
+
+
+@app.command()
+def memory(
+    peers: Peers = "torch_naive",
+    limit: Limit = 60,
+    quick: Quick = False,
+    out: Out = None,
+) -> None:
+    """Measure the peak memory of steps of growing depth, each in a fresh process."""
+    store, names = Store(out), _peers(peers)
+    for name, workloads in MEMORY.items():
+        for workload in workloads[:: 2 if quick else 1]:
+            for peer in dict.fromkeys([NISQKIT, *names]):
+                found = peak_memory.measure(peer, workload, limit)
+                print(f"{workload.title}: {peer} {found}", flush=True)
+                store.put(found, "memory", name, peer, str(workload.layers))
     write(store)
 
 
@@ -148,7 +184,7 @@ def roofline(
 ) -> None:
     """Measure the machine's peak and our share of it, with AVX-512 (if there is) and without."""
     store = Store(out)
-    effort = QUICK if quick else Effort(rounds, seconds, forward=False)
+    effort = _effort(Effort(rounds, seconds, forward=False), quick)
     for isa, env in (("native", {}), ("avx2", without_avx512())):
         done = subprocess.run(
             [sys.executable, HERE / "roofline.py"],
@@ -190,15 +226,22 @@ def _share(
 
 
 @app.command()
-def report(out: Out = None) -> None:
+def report(
+    predict: Annotated[bool, typer.Option(help="Predict anew, with today's cost model.")] = False,
+    out: Out = None,
+) -> None:
     """Write the Markdown report and the pictures again from results.json."""
-    print(write(Store(out)))
+    store = Store(out)
+    for name in store.get("scaling") if predict else ():
+        _predict(store, name)
+    print(write(store))
 
 
 @app.command("all")
 def everything(
     peers: Peers = "all",
     workloads: Annotated[str, typer.Option(help="W1,... or 'all'.")] = "all",
+    limit: Limit = 60,
     quick: Quick = False,
     out: Out = None,
 ) -> None:
@@ -207,11 +250,15 @@ def everything(
         peers = QUICK_PEERS
     if quick and workloads == "all":
         workloads = "W1,W2"
-    steps(workloads=workloads, peers=peers, quick=quick, out=out)
+    steps(workloads=workloads, peers=peers, limit=limit, quick=quick, out=out)
     roofline(quick=quick, out=out)
     cold(workloads="W1" if quick else "W1,W3,W5", out=out)
+    memory(quick=quick, out=out)
     chosen = SCALING_PEERS if peers == "all" else peers
-    scaling(peers=chosen, quick=quick, largest=12 if quick else 24, out=out)
+    scaling(peers=chosen, limit=limit, quick=quick, largest=12 if quick else 24, out=out)
+    if quick:
+        workloads = workloads.split(",")[0]
+    steps(workloads=workloads, peers=peers, limit=limit, isa=Isa.avx2, quick=quick, out=out)
 
 
 if __name__ == "__main__":

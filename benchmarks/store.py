@@ -16,7 +16,7 @@ class Store:
     """``results.json`` of one folder.
 
     Sections: ``machine``; ``steps`` and ``steps-avx2`` by workload; ``scaling`` by series and size;
-    ``cold`` by workload; ``roofline`` by instruction set.
+    ``cold`` by workload; ``memory`` by series, size and peer; ``roofline`` by instruction set.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -42,13 +42,15 @@ class Store:
     def merge_run(self, run: dict[str, Any], *keys: str) -> None:
         """Set a comparison, but keep the peers of earlier ones that are not part of it.
 
-        A peer keeps the ratio to nisqkit of the run in which both were timed in turns.
+        A peer keeps the ratio to nisqkit of the run in which both were timed in turns; its
+        ``date`` is the key of that run in ``runs``.
         """
-        place: Any = self.data
-        for key in keys:
-            place = place.get(key, {})
-        peers = {**place.get("peers", {}), **run["peers"]}
-        self.put({**run, "peers": peers}, *keys)
+        before = self.get(*keys)
+        peers = {**before.get("peers", {}), **run["peers"]}
+        dates = {r["date"] for r in peers.values()}
+        runs = {**before.get("runs", {}), **run["runs"]}
+        runs = {date: about for date, about in runs.items() if date in dates}
+        self.put({**run, "peers": peers, "runs": runs}, *keys)
 
     def get(self, *keys: str) -> Any:
         """An entry, or an empty dict."""

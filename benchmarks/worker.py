@@ -41,7 +41,8 @@ def series(function: Any, seconds: float, least: int, most: int, warm: bool) -> 
     gc.collect()
     if warm:
         function()
-    end, times = time.perf_counter() + seconds, []
+    end = time.perf_counter() + seconds
+    times: list[float] = []
     while len(times) < least or (time.perf_counter() < end and len(times) < most):
         times.append(timed(function))
     return times

@@ -65,7 +65,8 @@ class Workload:
     def title(self) -> str:
         """One line for people."""
         layer = "U3, CU3 ring" if self.family == "u3_cu3" else "RY RZ, CX ring"
-        return f"{self.qubits} qubits, {self.layers} layers of {layer}, batch {self.batch}"
+        layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
+        return f"{self.qubits} qubits, {layers} of {layer}, batch {self.batch}"
 
     @property
     def gates(self) -> list[Gate]:
@@ -109,7 +110,8 @@ class Workload:
         import numpy as np
 
         random = np.random.default_rng(zlib.crc32(self.key.encode()))
-        shapes = ((self.batch, self.num_inputs), self.num_weights, (self.batch, self.qubits))
+        shapes: list[tuple[int, ...]] = [(self.batch, self.num_inputs), (self.num_weights,)]
+        shapes.append((self.batch, self.qubits))
         ranges = (2.5, 3.0, 1.0)
         x, w, target = (
             random.uniform(-r, r, s).astype("float32") for r, s in zip(ranges, shapes, strict=True)
@@ -138,3 +140,9 @@ SCALING = {
     "depth": [Workload("hardware_efficient", 12, 2**k, 32) for k in range(7)],
 }
 """The series in which one size grows."""
+
+MEMORY = {
+    "12 qubits, batch 32": [Workload("hardware_efficient", 12, 2**k, 32) for k in range(1, 6)],
+    "18 qubits, batch 1": [Workload("hardware_efficient", 18, 2**k, 1) for k in range(1, 6)],
+}
+"""The series in which peak memory is measured."""

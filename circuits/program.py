@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.gates import Gate, gate
+
+MaskLike: TypeAlias = Sequence[bool] | NDArray[np.bool_] | Tensor
+"""What may be given as a mask: booleans, a boolean array or a boolean tensor."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,11 @@ class Program:
         """Number of gates, without barriers."""
         return sum(use.name != "barrier" for use in self.gates)
 
+    @cached_property
+    def num_groups(self) -> int:
+        """Number of instructions of the original circuit, up to the one of the last gate."""
+        return 1 + max((use.group for use in self.gates), default=-1)
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
@@ -121,6 +132,44 @@ class Program:
         A cache keyed by equality would compare whole programs at every step.
         """
         return {}
+
+    def select(self, mask: MaskLike) -> Program:
+        """The sub-circuit of some instructions, with the same inputs and weights.
+
+        Nothing is lowered or compiled again: the gates of the other groups are left out, and the
+        angle map is shared. So one weight vector serves every sub-circuit of a SuperCircuit;
+        weights that no gate is left of have gradient zero, but must still be finite. The initial
+        state stays as it is. The result is not kept here, but what engines work out for it is kept
+        with it (`cache`): hold it for as long as it is in use.
+
+        Args:
+            mask: Shape ``(num_groups,)``, boolean. Entry ``k`` says whether to keep instruction
+                ``k`` of the original circuit (`GateUse.group`); entries of instructions that are
+                no gates, such as an `AmplitudeInput`, have no effect. Barriers are kept by the
+                mask, except at the end.
+
+        Raises:
+            ValueError: The mask has too many or too few entries.
+            TypeError: It is no sequence of booleans (numbers could be meant as indices).
+
+        Example:
+            >>> from nisqkit.circuits import hardware_efficient, lower
+            >>> program = lower(hardware_efficient(2, layers=1))
+            >>> [(use.group, use.name) for use in program.gates]
+            [(0, 'ry'), (1, 'rz'), (2, 'ry'), (3, 'rz'), (4, 'cx')]
+            >>> program.select([True, False, True, False, True])
+            Program(2 qubits, 3 gates, 0 inputs, 4 weights)
+        """
+        keep = _booleans(mask)
+        if len(keep) != self.num_groups:
+            raise ValueError(
+                f"mask has {len(keep)} entries, but the program has {self.num_groups} groups: give "
+                "one for each instruction of the circuit, up to its last gate"
+            )
+        gates = [use for use in self.gates if keep[use.group]]
+        while gates and gates[-1].name == "barrier":  # nothing to keep apart
+            gates.pop()
+        return replace(self, gates=tuple(gates))
 
     def split_angles(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """`AngleMap.split`, with the amplitudes of `prepare` normalised.
@@ -170,12 +219,29 @@ class Program:
         sample, column = (~values.isfinite()).nonzero()[0].tolist()
         slot = columns[where[column]]
         use = next((u for u in self.gates if slot in u.slots), None)
-        of = f"the angle of gate {use.name!r} on qubits {use.qubits}" if use else "an amplitude"
+        if use is not None:
+            of = f"the angle of gate {use.name!r} on qubits {use.qubits}"
+        elif self.prepare is not None and slot in self.prepare.slots:
+            of = "an amplitude"
+        else:
+            of = "the angle of a gate that is not selected"
         on = f" in sample {sample}" if slot in self.angle_map.batched_slots else ""
         raise ValueError(
             f"{of} is not finite{on} ({float(values[sample, column])}): keep the inputs and "
             "weights where its formula is defined"
         )
+
+
+def _booleans(mask: MaskLike) -> Sequence[bool]:
+    values: Any = mask.tolist() if isinstance(mask, (np.ndarray, Tensor)) else mask
+    if not isinstance(values, Sequence):
+        raise TypeError(f"mask takes a sequence of booleans, not {type(mask).__name__}")
+    if not set(map(type, values)) <= {bool, np.bool_}:
+        k = next(k for k, v in enumerate(values) if type(v) not in (bool, np.bool_))
+        raise TypeError(
+            f"mask takes booleans, but entry {k} is {values[k]!r}: give True for each group to keep"
+        )
+    return values
 
 
 def _normalise(angles: Tensor, slots: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:

@@ -8,9 +8,17 @@ from nisqkit.circuits.names import unknown
 from nisqkit.hardware_backends.base import Backend
 from nisqkit.hardware_backends.native import NativeBackend
 from nisqkit.hardware_backends.reference import ReferenceBackend
+from nisqkit.hardware_backends.torch_engine import TorchBackend
 from nisqkit.noise.device import Device
 
-NAMES = ("native", "reference", "aer", "pennylane:default.qubit", "pennylane:lightning.qubit")
+NAMES = (
+    "native",
+    "torch",
+    "reference",
+    "aer",
+    "pennylane:default.qubit",
+    "pennylane:lightning.qubit",
+)
 
 
 def available_backends() -> tuple[str, ...]:
@@ -52,6 +60,8 @@ def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Ba
         return backend
     if backend == "native":
         return NativeBackend()
+    if backend == "torch":
+        return TorchBackend()
     if backend == "reference":
         return ReferenceBackend()
     if isinstance(backend, str):

@@ -101,5 +101,11 @@ PEERS = {
         "pyqtorch_adjoint", "pyqtorch", ("torch", "pyqtorch"), ("pyqtorch", *_TORCH)
     ),
     "qulacs": Peer("qulacs", "qulacs", ("qulacs",), ("qulacs", "numpy"), torch=False),
+    "qiskit_ml": Peer(
+        "qiskit_ml",
+        "qiskit_ml",
+        ("torch", "qiskit_machine_learning"),
+        ("qiskit-machine-learning", "qiskit-algorithms", "qiskit", *_TORCH),
+    ),
 }
 """All peers by name."""

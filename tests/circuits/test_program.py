@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,3 +159,108 @@ def test_formulas_outside_their_domain_are_refused() -> None:
             angles(bad, one)
         with pytest.raises(ValueError, match=r"'ry' on qubits \(0,\) is not finite \(inf\): keep"):
             angles(good, zero)
+
+
+def block_circuit() -> QuantumCircuit:
+    """Instructions: amplitudes, RX, barrier, three gates as one, barrier, RZ, measurement."""
+    block, w = QuantumCircuit(2, name="block"), ParameterVector("w", 4)
+    block.ry(w[1], 0)
+    block.cx(0, 1)
+    block.ry(w[2], 1)
+    circuit = QuantumCircuit(2, 1)
+    circuit.append(AmplitudeInput([1, 2]), [1])
+    circuit.rx(w[0], 0)
+    circuit.barrier()
+    circuit.append(block.to_gate(), [0, 1])
+    circuit.barrier()
+    circuit.rz(w[3], 1)
+    circuit.measure(0, 0)
+    return circuit
+
+
+@pytest.mark.parametrize(
+    ("mask", "names"),
+    [
+        ("TTTTTT", ["rx", "barrier", "ry", "cx", "ry", "barrier", "rz"]),
+        ("FTTTTT", ["rx", "barrier", "ry", "cx", "ry", "barrier", "rz"]),
+        ("TTTFTT", ["rx", "barrier", "barrier", "rz"]),
+        ("TTFTFT", ["rx", "ry", "cx", "ry", "rz"]),
+        ("TTTTTF", ["rx", "barrier", "ry", "cx", "ry"]),
+        ("FTTFTF", ["rx"]),
+        ("FFTFTF", []),
+        ("FFFFFF", []),
+    ],
+)
+def test_a_mask_selects_instructions(mask: str, names: list[str]) -> None:
+    """Entry ``k`` is instruction ``k``, whatever it was lowered to; no barriers at the end."""
+    program = lower(block_circuit())
+    assert program.num_groups == 6
+    selected = program.select([letter == "T" for letter in mask])
+    assert [use.name for use in selected.gates] == names
+    assert set(selected.gates) <= set(program.gates)  # with their slots, groups and tags
+    assert selected.angle_map is program.angle_map
+    assert selected.prepare == program.prepare
+    assert selected.weights == ("w[0]", "w[1]", "w[2]", "w[3]")
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, lambda mask: list(np.array(mask))])
+def test_masks_are_sequences_arrays_or_tensors(kind: Callable[[list[bool]], Any]) -> None:
+    program = lower(hardware_efficient(2, 1))
+    mask = [True, False, False, True, True]
+    found = program.select(kind(mask))
+    assert [use.group for use in found.gates] == [0, 3, 4]
+    assert found == program.select(mask)
+    assert hash(found) == hash(program.select(mask))
+    assert program.select([True] * 5) == program
+
+
+def test_selecting_twice_is_selecting_what_is_in_both() -> None:
+    program = lower(hardware_efficient(3, 2))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        one, other = rng.random((2, program.num_groups)) < 0.5
+        first = program.select(one)
+        again = first.select(other[: first.num_groups])
+        assert again == program.select(one & other)
+
+
+def test_a_program_without_gates_has_no_groups() -> None:
+    program = lower(QuantumCircuit(2))
+    assert program.num_groups == 0
+    assert program.select([]) == program
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([1, 0, 0, 1, 1], "takes booleans, but entry 0 is 1: give True for each group to keep"),
+        ([True, True, False, None, True], "takes booleans, but entry 3 is None"),
+        (np.arange(5), "takes booleans, but entry 0 is 0"),
+        (torch.ones(5), r"takes booleans, but entry 0 is 1\.0"),
+        (np.ones((5, 1), dtype=bool), r"takes booleans, but entry 0 is \[True\]"),
+        ("TTTTT", "takes booleans, but entry 0 is 'T'"),
+        (torch.tensor(True), "takes a sequence of booleans, not Tensor"),
+        ({0: True}, "takes a sequence of booleans, not dict"),
+        (None, "takes a sequence of booleans, not NoneType"),
+    ],
+)
+def test_masks_that_are_not_booleans(mask: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        lower(hardware_efficient(2, 1)).select(mask)
+
+
+@pytest.mark.parametrize("length", [0, 4, 6])
+def test_masks_of_the_wrong_length(length: int) -> None:
+    message = f"mask has {length} entries, but the program has 5 groups: give one for each inst"
+    with pytest.raises(ValueError, match=message):
+        lower(hardware_efficient(2, 1)).select(torch.ones(length, dtype=torch.bool))
+
+
+def test_formulas_of_gates_that_are_not_selected_must_be_defined() -> None:
+    """Else the gradient of the weight, which is zero, would be zero times infinity."""
+    circuit, w = QuantumCircuit(1), Parameter("w")
+    circuit.ry(w.log(), 0)
+    circuit.rx(w, 0)
+    selected = lower(circuit).select([False, True])
+    with pytest.raises(ValueError, match=r"the angle of a gate that is not selected is not finite"):
+        selected.angles(torch.zeros(1, 0), torch.zeros(1))

@@ -12,7 +12,7 @@ def test_demo_prints_the_table_and_the_pictures(
 ) -> None:
     short = {"depth": 1, "epochs": 1, "batch_size": 64, "devices": ["fake_manila"]}
     config = demo.TrainConfig.from_dict(demo.CONFIG.to_dict() | short)
-    monkeypatch.setattr(demo, "SEEDS", 2)
+    monkeypatch.setattr(demo, "SEEDS", 1)
     monkeypatch.setattr(demo, "CONFIG", config)
     out = tmp_path / "demo"
     done = CliRunner().invoke(app, ["demo", "--out", str(out)], env={"COLUMNS": "200"})

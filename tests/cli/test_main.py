@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -327,10 +328,11 @@ def test_a_traceback_on_demand() -> None:
 
 def test_ctrl_c_says_how_to_go_on_and_exits_with_130() -> None:
     command = [sys.executable, "-c", "from nisqkit.cli.main import app; app()", "train"]
-    options = ["--epochs", "100000", "--out", "run"]
+    options = [*SHORT, "--epochs", "100000", "--out", "run"]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     while not Path("run/checkpoint.pt").exists():
         assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -220,7 +220,7 @@ def test_shots_scatter_around_the_exact_values_as_std_says(method: str, batch: i
     of = replace(of, inputs=of.inputs[:1].expand(batch, -1))
     exact = AerBackend(SANTIAGO, layout=[2, 1, 3]).run([of])[0].values
     backend = AerBackend(SANTIAGO, layout=[2, 1, 3], method=method)
-    result = backend.run([replace(of, shots=200, seed=(4, 0, 1))])[0]
+    result = backend.run([replace(of, shots=100, seed=(4, 0, 1))])[0]
     assert result.std is not None
     score = (result.values - exact) / result.std
     assert score.abs().max() < 4.5

@@ -1,4 +1,4 @@
-"""200 random circuits: native, reference, PennyLane and Qiskit agree on values and gradients.
+"""200 random circuits: all engines, PennyLane and Qiskit agree on values and gradients.
 
 PennyLane and Qiskit get the original circuit, not our lowering. ``pytest -s`` on this file prints
 which gates were covered and how many gradients were not zero.
@@ -17,9 +17,11 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from nisqkit.circuits import Task, lower
 from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.pennylane_io import to_pennylane, to_pennylane_observable
+from nisqkit.hardware_backends import Backend
 from nisqkit.hardware_backends.conformance import random_circuit, random_observables
 from nisqkit.hardware_backends.native import NativeBackend
 from nisqkit.hardware_backends.reference import ReferenceBackend
+from nisqkit.hardware_backends.torch_engine import TorchBackend
 
 qp = pytest.importorskip("pennylane")
 
@@ -44,9 +46,7 @@ def problem(seed: int) -> tuple[QuantumCircuit, Task]:
     return circuit, Task(program, x, w, random_observables(num_qubits, seed))
 
 
-def outputs_and_gradients(
-    task: Task, backend: NativeBackend | ReferenceBackend, dtype: torch.dtype
-) -> list[torch.Tensor]:
+def outputs_and_gradients(task: Task, backend: Backend, dtype: torch.dtype) -> list[torch.Tensor]:
     """Outputs of the batch, and the gradients of the first sample's mixed outputs."""
     x = task.inputs.to(dtype, copy=True).requires_grad_()
     w = task.weights.to(dtype, copy=True).requires_grad_()
@@ -120,10 +120,12 @@ def test_engines_agree(seed: int) -> None:
     circuit, task = problem(seed)
     expected = outputs_and_gradients(task, ReferenceBackend(), torch.float64)
     tight, loose = [1e-10, 1e-8, 1e-8], [1e-5, 1e-4, 1e-4]
-    assert_close(outputs_and_gradients(task, NativeBackend(), torch.float64), expected, tight)
+    engines: tuple[Backend, ...] = (NativeBackend(), TorchBackend())
+    for engine in engines:
+        assert_close(outputs_and_gradients(task, engine, torch.float64), expected, tight)
     assert_close(pennylane(circuit, task), expected, tight)
     assert_close(qiskit(circuit, task), expected, tight)
-    for engine in (NativeBackend(), ReferenceBackend()):
+    for engine in (*engines, ReferenceBackend()):
         assert_close(outputs_and_gradients(task, engine, torch.float32), expected, loose)
     covered.update(instruction.operation.name for instruction in circuit.data)
     for slope in torch.cat(expected[1:]).tolist():

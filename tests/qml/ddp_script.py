@@ -1,10 +1,13 @@
-"""Two processes of DistributedDataParallel get the gradient of the whole batch."""
+"""Two processes of DistributedDataParallel get the gradient of the whole batch.
+
+They are forked, so that everything is imported once.
+"""
 
 import sys
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from nisqkit.circuits import angle, hardware_efficient
@@ -26,4 +29,4 @@ def main(rank: int, rendezvous: str) -> None:
 
 
 if __name__ == "__main__":
-    spawn(main, args=(sys.argv[1],), nprocs=2)
+    start_processes(main, args=(sys.argv[1],), nprocs=2, start_method="fork")

@@ -51,5 +51,5 @@ class PressCtrlC(Watcher):
 
 def test_ctrl_c_in_a_demonstration(tmp_path: Path) -> None:
     with pytest.raises(TrainingInterrupted, match="the next demonstration starts anew"):
-        run_demo(tmp_path, config=SHORT, num_seeds=2, watcher=lambda *_: PressCtrlC())
-    assert run_demo(tmp_path, config=SHORT, num_seeds=2).replaced
+        run_demo(tmp_path, config=SHORT, num_seeds=1, watcher=lambda *_: PressCtrlC())
+    assert run_demo(tmp_path, config=SHORT, num_seeds=1).replaced

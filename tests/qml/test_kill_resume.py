@@ -59,10 +59,12 @@ def child(moment, number):
         os.replace = renamed
     train(config, out=out, resume=(out / "config.json").exists(), watcher=watcher)
 
-# Imports scikit-learn and loads the compiled kernels once for all children; one sample runs in
-# this thread, so that there is no other thread to lose by forking.
+# Imports scikit-learn and what optimisers need and loads the compiled kernels once for all
+# children; one sample runs in this thread, so that there is no other thread to lose by forking.
 load_data(config)
-build_model(config, 16, 4)(torch.zeros(1, 16)).sum().backward()
+model = build_model(config, 16, 4)
+torch.optim.Adam(model.parameters())
+model(torch.zeros(1, 16)).sum().backward()
 for line in sys.stdin:
     moment, number = line.strip().split(",")
     pid = os.fork()

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
@@ -12,6 +13,7 @@ from torch import nn
 from nisqkit.noise.device import Device
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.datasets import load_dataset
 from nisqkit.qml.models import classifier, quantum_layers
 from nisqkit.qml.training import TrainResult, train
 
@@ -23,6 +25,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     out = tmp_path_factory.mktemp("runs") / "run"
     config = replace(CONFIG, devices=("fake_santiago",))
     return train(config, out=out, baselines=True)
+
+
+@pytest.fixture(scope="module")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """60 samples of ``digits2``: noise and shots are simulated sample by sample."""
+    digits, arrays = load_dataset("digits2"), {}
+    for name, count in (("train", 40), ("valid", 10), ("test", 10)):
+        part = getattr(digits, name)
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = part.features[:count], part.labels[:count]
+    path = tmp_path_factory.mktemp("data") / "few.npz"
+    np.savez(path, **arrays)
+    return str(path)
 
 
 def test_it_learns() -> None:
@@ -121,8 +135,8 @@ def test_shots_of_a_trained_device_resume_too(tmp_path: Path) -> None:
     )
 
 
-def test_a_device_to_train_on_is_used() -> None:
-    config = replace(CONFIG, circuit="u3", task="digits2", epochs=1, batch_size=400)
+def test_a_device_to_train_on_is_used(few_digits: str) -> None:
+    config = replace(CONFIG, circuit="u3", data=few_digits, epochs=1, batch_size=40)
     noisy = train(replace(config, backend="aer", devices=("fake_yorktown",)))
     clean = train(config)
     assert noisy.history[0]["train_loss"] != clean.history[0]["train_loss"]
@@ -180,9 +194,9 @@ def own_circuit(num_features: int, num_classes: int) -> nn.Module:
     return classifier(num_features, num_classes, "u3", depth=1, seed=0)
 
 
-def test_a_model_of_ones_own_trains_on_the_given_backend() -> None:
-    config = replace(CONFIG, model=f"{__file__}:own_circuit", task="digits2", epochs=1)
-    config = replace(config, batch_size=400)
+def test_a_model_of_ones_own_trains_on_the_given_backend(few_digits: str) -> None:
+    config = replace(CONFIG, model=f"{__file__}:own_circuit", data=few_digits, epochs=1)
+    config = replace(config, batch_size=40)
     clean = train(config)
     noisy = train(replace(config, backend="aer", devices=("fake_yorktown",)))
     sampled = train(replace(config, backend="reference", shots=20))
