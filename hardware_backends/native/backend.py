@@ -124,14 +124,21 @@ class NativeBackend(Backend):
 
     def explain(self, task: Task) -> str:
         """How a task is run: route, fused operations, arithmetic, memory and predicted time."""
-        route = self._route(task)
-        made = make_plan(task.program, task.observables, route)
-        counts = np.bincount(made.operations.table[:, 0], minlength=5)
-        found = cost(made.operations, task.batch, task.inputs.element_size())
-        passes = f", in {len(made.operations.passes)} passes" if made.operations.passes else ""
+        from nisqkit.hardware_backends.native.machine import this_machine
+
+        made = make_plan(task.program, task.observables, self._route(task))
+        operations, size = made.operations, task.inputs.element_size()
+        counts = np.bincount(operations.table[:, 0], minlength=5)
+        found = cost(made.schedule, operations, task.batch, size, this_machine())
+        lanes = "amplitudes" if operations.route == "amplitudes" else "samples"
+        notes = f"lanes are 16 {lanes}"
+        if operations.route == "unitary":
+            notes += f", what follows {len(operations.head)} operations is one unitary for all"
+        if operations.passes:
+            notes += f", in {len(operations.passes)} passes"
         lines = [
             f"{task.program} on the native engine, batch {task.batch}, {task.inputs.dtype}",
-            f"route           {route}: lanes are 16 {route}{passes}",
+            f"route           {operations.route}: {notes}",
             f"gates           {task.program.num_gates}, fused into {counts[0]} matrices on one "
             f"qubit and {counts[1]} on two; {counts[2]} CX and {counts[3]} CZ move data",
             f"multiply-adds   {found.multiply_adds:.3g} per training step, after fusion",

@@ -1,15 +1,15 @@
 """The cost model: what a training step takes, from which the route is chosen.
 
-A step of one unit (see `kernels`) is a forward pass, an un-applied state and co-state, and
-overlaps:
+Multiply-adds per amplitude and step of a matrix, for the state forwards, the state and the co-state
+backwards, and the overlaps:
 
-- a 2x2 matrix takes 8 multiply-adds per amplitude for each of these four: 32;
-- a 4x4 matrix takes 16 for each: 64;
-- a CX that moves rows, a CZ and an exchange of lanes and rows take the time of 10, 5 and 30.
+- 2x2: 8 for each of these four, 32 in all;
+- 4x4: 16 for each, 64 in all; a CZ, a CX that moves rows, and an exchange of lanes and rows move
+  data in the time of 5, 10 and 30;
+- a unitary that all samples share: 4 per row, for the state, the co-state and its own co-state.
 
-The rate is that of rows in the L2 cache, and lower for units that do not fit. All constants were
-measured with float32 on one core of a Zen 5 machine at some 4 GHz (November 2026); on other
-machines they are a guide; nothing but the choice of a route depends on them.
+Beside that every operation of every unit takes a while, and so does every factor of a matrix that
+is built and differentiated.
 """
 
 from __future__ import annotations
@@ -17,16 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nisqkit.circuits.program import Program
-from nisqkit.hardware_backends.native.operations import (
-    FEWEST_QUBITS,
-    Operations,
-    on_amplitudes,
-    on_samples,
-)
-from nisqkit.hardware_backends.native.schedule import schedule
-from nisqkit.hardware_backends.native.vectors import LANES
+from nisqkit.hardware_backends.native.operations import LANES, Operations
+from nisqkit.hardware_backends.native.rows import COUNT, KIND
+from nisqkit.hardware_backends.native.schedule import Schedule
 
 ARITHMETIC = np.array([32.0, 64.0, 0.0, 0.0, 0.0])
 """Multiply-adds per amplitude and step, by kind of operation."""
@@ -34,14 +29,46 @@ ARITHMETIC = np.array([32.0, 64.0, 0.0, 0.0, 0.0])
 MOVES = np.array([0.0, 0.0, 10.0, 5.0, 30.0])
 """Time of moving data, in multiply-adds per amplitude."""
 
-RATE, FAR_RATE = 95e9, 60e9
-"""Float32 multiply-adds per second and core, for units in the L2 cache and for larger ones."""
+DENSE = 12.0
+"""Multiply-adds per amplitude and row of a unitary."""
+
+SETS = np.array([2, 4, 4, 4, 16])
+"""Rows that belong together, by kind of operation; `rows.COUNT` counts such sets."""
 
 CACHE = 2**20
 """Bytes of the L2 cache."""
 
-PER_STEP, PER_OPERATION = 150e-6, 0.18e-6
-"""Seconds for Python and torch, and for each operation of each unit."""
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast one core is.
+
+    Attributes:
+        rate, far_rate: Float32 multiply-adds per second for units in the L2 cache, and larger ones.
+        step: Seconds of a step that do not depend on the circuit: Python and torch.
+        operation: Seconds of each operation of each unit, beside its arithmetic.
+        factor: Seconds of each factor of 16 matrices: building and differentiating.
+    """
+
+    rate: float
+    far_rate: float
+    step: float
+    operation: float
+    factor: float
+
+    def scaled(self, times: float, step: float) -> Machine:
+        """A machine on which all but ``step`` takes so many times as long."""
+        return Machine(
+            self.rate / times, self.far_rate / times, step, self.operation * times,
+            self.factor * times,
+        )  # fmt: skip
+
+
+TYPICAL = Machine(rate=50e9, far_rate=25e9, step=300e-6, operation=0.15e-6, factor=0.4e-6)
+"""From which routes are chosen: a fixed one, so that a run gives the same bits everywhere.
+
+Measured on one core of an Intel Xeon at 3.1 GHz (Cascade Lake, AVX-512; November 2026).
+"""
 
 
 @dataclass(frozen=True)
@@ -59,39 +86,46 @@ class Cost:
     seconds: float
 
 
-def cost(operations: Operations, batch: int, itemsize: int = 4) -> Cost:
+def cost(
+    schedule: Schedule,
+    operations: Operations,
+    batch: int,
+    itemsize: int = 4,
+    machine: Machine = TYPICAL,
+    threads: int = 1,
+) -> Cost:
     """The cost of a step.
 
     Args:
+        schedule: Of the program.
         operations: Of the route in question.
         batch: Number of samples.
         itemsize: 4 for float32, 8 for float64.
+        machine: On which it runs.
+        threads: That divide the units, or the chunks of a wide unit.
     """
-    units = -(-batch // LANES) if operations.route == "samples" else batch
-    counts = np.bincount(operations.table[:, 0], minlength=5)
+    tiles = -(-batch // LANES)
+    units = batch if operations.route == "amplitudes" else tiles
+    columns = operations.columns if operations.route == "unitary" else 0
     amplitudes = units * operations.rows * LANES
-    unit_bytes = 4 * operations.rows * LANES * itemsize  # state and co-state
-    near = unit_bytes <= CACHE or bool(operations.passes)
-    rate = (RATE if near else FAR_RATE) * 4 / itemsize
-    work = amplitudes * float(counts @ (ARITHMETIC + MOVES))
-    seconds = PER_STEP + units * len(operations.table) * PER_OPERATION + work / rate
+    dense = amplitudes * DENSE * operations.rows * (columns > 0)
+    needed = _work(operations.head, ARITHMETIC, units) + _work(operations.tail, ARITHMETIC, columns)
+    moved = _work(operations.table, MOVES, units)
+    near = 4 * operations.rows * LANES * itemsize <= CACHE or bool(operations.passes)
+    rate = (machine.rate if near else machine.far_rate) * 4 / itemsize
+    calls = units * len(operations.head) + columns * len(operations.tail)
+    own = tiles * len(schedule.own.table) * machine.factor
+    divided = (needed + dense + moved) / rate + calls * machine.operation + own
+    parts = threads if operations.passes else max(1, min(threads, units))
     return Cost(
-        multiply_adds=amplitudes * float(counts @ ARITHMETIC),
-        state_bytes=2 * amplitudes * itemsize,
-        seconds=seconds,
+        multiply_adds=needed + dense,
+        state_bytes=2 * amplitudes * itemsize * (2 if columns else 1),
+        seconds=machine.step + len(schedule.shared.table) * machine.factor + divided / parts,
     )
 
 
-def step_seconds(program: Program, batch: int, threads: int) -> float:
-    """Predicted seconds of a float32 training step with Z on each qubit, on the cheaper route.
-
-    Threads divide the arithmetic where there is enough of it, not the work of Python and torch.
-    """
-    blocks = schedule(program)
-    options = [on_samples(blocks)]
-    if blocks.num_qubits >= FEWEST_QUBITS:
-        options.append(on_amplitudes(blocks))
-    best = min(options, key=lambda o: cost(o, batch).seconds)
-    units = -(-batch // LANES) if best.route == "samples" else batch
-    parts = threads if best.passes else max(1, min(threads, units))
-    return PER_STEP + (cost(best, batch).seconds - PER_STEP) / parts
+def _work(table: NDArray[np.int64], per_amplitude: NDArray[np.float64], units: int) -> float:
+    """Of so many units: rows that an operation meets, times what it does with each amplitude."""
+    kinds = table[:, KIND]
+    rows = np.where(kinds == len(SETS) - 1, 0, table[:, COUNT] * SETS[kinds])
+    return units * LANES * float((rows * per_amplitude[kinds]).sum())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import Program
-from nisqkit.hardware_backends.native.cost import cost
+from nisqkit.hardware_backends.native.cost import TYPICAL, Cost, Machine, cost
 from nisqkit.hardware_backends.native.operations import (
     LANE_QUBITS,
     Operations,
@@ -274,9 +274,21 @@ def best_route(program: Program, batch: int, itemsize: int) -> str:
     """The cheapest route for a batch, by the cost model; kept with the program."""
     key = (best_route, batch, itemsize)
     if key not in program.cache:
-        blocks, fitting = schedule(program), routes(program.num_qubits)
-        options = {made.route: made for made in (operations(blocks, r) for r in fitting)}
-        program.cache[key] = min(
-            options, key=lambda route: cost(options[route], batch, itemsize).seconds
-        )
+        blocks = schedule(program)
+        options = [operations(blocks, route) for route in routes(program.num_qubits)]
+        seconds = [cost(blocks, option, batch, itemsize).seconds for option in options]
+        program.cache[key] = options[seconds.index(min(seconds))].route
     return str(program.cache[key])
+
+
+def predicted(
+    program: Program,
+    batch: int,
+    itemsize: int = 4,
+    machine: Machine = TYPICAL,
+    threads: int = 1,
+) -> Cost:
+    """The cost of a training step on the route that is chosen."""
+    blocks = schedule(program)
+    made = operations(blocks, best_route(program, batch, itemsize))
+    return cost(blocks, made, batch, itemsize, machine, threads)

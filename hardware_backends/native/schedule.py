@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nisqkit.circuits.gates import ComplexArray
+from nisqkit.circuits.gates import ComplexArray, gate
 from nisqkit.circuits.program import GateUse, Program
 
 ONE, TWO, CX, CZ = range(4)
@@ -107,7 +107,7 @@ class Schedule:
 
     Attributes:
         starts: How many blocks at the beginning are matrices on the qubits 0, 1, 2, ... while these
-            are still in \|0>: they make a product state.
+            are still in zero: they make a product state.
         split: How many blocks come before those that need no sample's own matrix any more.
     """
 
@@ -210,17 +210,28 @@ def _tail(blocks: list[Block]) -> list[Block]:
 
 def _factors(use: GateUse, qubits: tuple[int, ...]) -> list[BlockFactor]:
     """The factors of a gate, in the qubit order of its block."""
+    return [
+        replace(factor, slot=use.slots[param]) if param is not None else factor
+        for factor, param in _forms(use.name, use.matrix, use.qubits != qubits)
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _forms(
+    name: str, matrix: tuple[complex, ...] | None, swapped: bool
+) -> list[tuple[BlockFactor, int | None]]:
+    """The factors of a gate, and which of its angles each takes; with its two qubits swapped."""
     result = []
-    for factor in use.gate.factors:
+    for factor in gate(name, matrix).factors:
         matrices, generator = factor.expansion, factor.matrix
-        if use.qubits != qubits:
+        if swapped:
             order = np.ix_(_SWAP, _SWAP)
             matrices = (matrices[0][order], matrices[1][order], matrices[2][order])
             generator = generator[order]
-        slot = -1 if factor.param is None else use.slots[factor.param]
-        if slot < 0:
+        if factor.param is None:
             generator = np.zeros_like(generator)
-        result.append(_compress(BlockFactor((), matrices, generator, factor.frequency, slot)))
+        form = _compress(BlockFactor((), matrices, generator, factor.frequency, -1))
+        result.append((form, factor.param))
     return result
 
 
