@@ -9,12 +9,15 @@ from peers.nisqkit_layer import circuit
 from workloads import Workload
 
 from nisqkit.circuits.lower import lower
-from nisqkit.hardware_backends.native.cost import step_seconds
+from nisqkit.hardware_backends.native.machine import this_machine
+from nisqkit.hardware_backends.native.plan import predicted
 
 
 def predicted_ms(workload: Workload, threads: int) -> float:
     """Milliseconds of a training step."""
-    return 1e3 * step_seconds(lower(circuit(workload), "x"), workload.batch, threads)
+    program = lower(circuit(workload), "x")
+    found = predicted(program, workload.batch, machine=this_machine(), threads=threads)
+    return 1e3 * found.seconds
 
 
 def predict(series: dict[str, Any]) -> None:

@@ -37,8 +37,7 @@ from peers.nisqkit_layer import circuit
 from workloads import Workload
 
 from nisqkit.circuits.lower import lower
-from nisqkit.hardware_backends.native.schedule import ONE, TWO
-from nisqkit.hardware_backends.native.schedule import Block, schedule
+from nisqkit.hardware_backends.native.schedule import ONE, TWO, Block, schedule
 
 ENDS = 3 + 2 + 2 + 2
 """Per amplitude, of expectation values and co-state."""

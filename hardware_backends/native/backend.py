@@ -61,7 +61,7 @@ class NativeBackend(Backend):
         if task.inputs.device.type != "cpu":
             raise ValueError(
                 f"the native engine runs on the CPU, but the inputs are on {task.inputs.device}; "
-                "move the layer to the CPU or use backend='reference'"
+                "move the layer to the CPU or use backend='torch'"
             )
         if task.inputs.dtype not in (torch.float32, torch.float64):
             raise ValueError(
@@ -71,13 +71,13 @@ class NativeBackend(Backend):
         n, batch = task.program.num_qubits, task.batch
         if (batch + LANES) << n < 2**20:  # it is there, and asking takes time
             return
-        if self._route(task) == "amplitudes":
-            units, lanes = batch, 1
-        else:
-            units, lanes = -(-batch // LANES), LANES
+        route = self._route(task)
+        units, lanes = (batch, 1) if route == "amplitudes" else (-(-batch // LANES), LANES)
         # every unit's state, and a copy and a co-state per worker; probabilities come on top, with
         # their gradients or, for shots, in double precision
-        states = units + 2 * min(units, self._workers())
+        states = units + 3 * min(units, self._workers())
+        if route == "unitary":  # the states before it, and for the gradient its own co-states
+            states += units * (1 + max(1, 2**n // LANES))
         if task.shots is not None:
             states += 2 * units
         elif task.observables.sums is None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from nisqkit.hardware_backends.native.cache import can_cache
+
 # No fast-math: results must not depend on where a kernel is inlined. `vectors` writes out each
 # multiply-add.
-OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": can_cache(),
+    "error_model": "numpy",
+}
 """Of functions that allocate arrays, and so count references."""
 
 INNER: dict[str, Any] = {**OPTIONS, "_nrt": False}

@@ -172,8 +172,8 @@ def shared_angles(  # type: ignore[no-untyped-def]
 
     An angle is an affine form of the parameters, which are the inputs and then the weights:
     ``constant[r] + sum_k coefficient[k] parameter[column[k]]`` over ``first[r] <= k <
-    first[r + 1]``. Form ``r = 16 f + lane`` is the angle of factor ``f`` in a lane. ``angles`` (1, 16) float64
-    is for intermediate results.
+    first[r + 1]``. Form ``r = 16 f + lane`` is the angle of factor ``f`` in a lane.
+    ``angles`` (1, 16) float64 is for intermediate results.
     """
     for f in range(len(cos)):
         for lane in range(16):

@@ -31,7 +31,7 @@ CHUNK_BITS = 11
 FEWEST_QUBITS = 9
 """For the amplitudes route: four qubits leave the rows while one is needed there."""
 FEWEST_UNITARY, MOST_UNITARY = 2, 9
-"""For the unitary route: dense matrices are applied four rows at a time, and have ``4**n`` entries."""
+"""For the unitary route: dense matrices have ``4**n`` entries, applied four rows at a time."""
 
 
 def routes(num_qubits: int) -> tuple[str, ...]:

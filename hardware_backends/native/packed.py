@@ -35,7 +35,9 @@ def layout(shapes: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], int]:
     return np.array(rows, dtype=np.int64).reshape(-1, 3), begin + CACHE_LINE // 4
 
 
-def pack(arrays: Sequence[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def pack(
+    arrays: Sequence[Array],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """A layout, and buffers that hold the integers and the real numbers (complex ones as pairs)."""
     tables = []
     for array in arrays:

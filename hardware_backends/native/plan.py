@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """Affine forms of the parameters, one per factor (and lane), as `matrices.shared_angles` reads them."""
+    """Affine forms of the parameters, one per factor (and lane); see `matrices.shared_angles`."""
 
     first: Array
     column: Array

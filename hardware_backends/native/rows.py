@@ -9,7 +9,6 @@ ones. So CX gates move no data: they change the masks of the gates after them.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from nisqkit.hardware_backends.native.compiling import INLINE, INNER

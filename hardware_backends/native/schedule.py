@@ -179,9 +179,7 @@ def schedule(program: Program) -> Schedule:
     blocks = [*head, *tail]
     shared = _gather([b for b in blocks if b.kind in (ONE, TWO) and not b.own], per_lane=True)
     own_groups = _gather([b for b in blocks if b.own], per_lane=False)
-    return Schedule(
-        program.num_qubits, tuple(blocks), shared, own_groups, len(starts), len(head)
-    )
+    return Schedule(program.num_qubits, tuple(blocks), shared, own_groups, len(starts), len(head))
 
 
 def _starts(blocks: list[Block]) -> list[Block]:

@@ -65,8 +65,8 @@ HEAD, TAIL, STRINGS, LANE_SIGNS, COEFFICIENTS, PLACES, START_ROWS, FLAGS = range
     S_RE, S_IM, QUADS, STATE_RE, STATE_IM, BEFORE_RE, BEFORE_IM, COLUMNS_RE, COLUMNS_IM,
     DENSE_RE, DENSE_IM, COS, SIN,
 ) = range(13)  # fmt: skip
-"""Kept: shared matrices, states, cosine and sine of the shared factors, and of the unitary route the states before the unitary, its
-columns as units, and itself."""
+"""Kept: shared matrices, states; on the unitary route the states before the unitary, its columns as
+units, and itself; cosine and sine of the shared factors."""
 D_RE, D_IM, D_QUADS, SLOPES, OWN_RE, OWN_IM, COSTATES, G_START = range(13, 21)
 """Used: conjugate transposes, slopes and overlaps of the samples' own matrices, co-states of the
 unitary's columns, gradients of the initial amplitudes."""
@@ -227,16 +227,14 @@ def forward(  # type: ignore[no-untyped-def]
     kept = from_cache_line(kept)
     rows = line(ints, where, FLAGS)[1]
     units, columns = sizes[STATE_RE, 1] // rows, sizes[COLUMNS_RE, 1] // rows
-    if phase == ALL or phase == MATRICES:
+    if phase in (ALL, MATRICES):
         forward_shared(where, ints, floats, sizes, inputs.shape[1], weights, kept)
-    if phase == ALL or phase == UNITARY:
+    if phase in (ALL, UNITARY):
         last = columns if phase == ALL else end
         forward_columns(where, ints, floats, sizes, kept, begin, last)
-    if phase == ALL or phase == SAMPLES:
+    if phase in (ALL, SAMPLES):
         last = units if phase == ALL else end
-        forward_samples(
-            where, ints, floats, sizes, inputs, weights, start, kept, y, begin, last
-        )
+        forward_samples(where, ints, floats, sizes, inputs, weights, start, kept, y, begin, last)
 
 
 @njit(**PART)
@@ -308,7 +306,12 @@ def backward_parameters(  # type: ignore[no-untyped-def]
         table(kept, sizes, COS), table(kept, sizes, SIN), y_re, y_im, shared, rows_like(64, kept),
     )  # fmt: skip
     sum_weights = np.zeros(len(weights))
-    pull_back(view2(flat, 0, (1, len(flat))), *angles_of(where, ints, floats, SHARED), g_inputs, sum_weights)
+    pull_back(
+        view2(flat, 0, (1, len(flat))),
+        *angles_of(where, ints, floats, SHARED),
+        g_inputs,
+        sum_weights,
+    )
     slopes = table(used, sizes, SLOPES)
     pull_back(slopes, *angles_of(where, ints, floats, OWN), g_inputs, sum_weights)
     for k in range(len(sum_weights)):
@@ -324,17 +327,17 @@ def backward(  # type: ignore[no-untyped-def]
     kept, used, sums = from_cache_line(kept), from_cache_line(used), from_cache_line(sums)
     rows = line(ints, where, FLAGS)[1]
     units, columns = sizes[STATE_RE, 1] // rows, sizes[COLUMNS_RE, 1] // rows
-    if phase == ALL or phase == MATRICES:
+    if phase in (ALL, MATRICES):
         backward_shared(where, ints, floats, sizes, kept, used)
-    if phase == ALL or phase == SAMPLES:
+    if phase in (ALL, SAMPLES):
         last = units if phase == ALL else end
         backward_samples(
             where, ints, floats, sizes, inputs, weights, kept, used, sums, grad, stop, begin, last
         )
-    if phase == ALL or phase == UNITARY:
+    if phase in (ALL, UNITARY):
         last = columns if phase == ALL else end
         backward_columns(where, ints, floats, sizes, kept, used, sums, begin, last)
-    if phase == ALL or phase == PARAMETERS:
+    if phase in (ALL, PARAMETERS):
         backward_parameters(
             where, ints, floats, sizes, weights, kept, used, sums, g_inputs, g_weights
         )

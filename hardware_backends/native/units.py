@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from nisqkit.hardware_backends.native.compiling import INNER, PART
-from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.matrices import chain, dagger, own_matrices, put_slopes
+from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.rows import backward, dense, forward
 from nisqkit.hardware_backends.native.strings import costate, expectations
 
@@ -72,8 +72,10 @@ def forward_units(  # type: ignore[no-untyped-def]
 def outputs(  # type: ignore[no-untyped-def]
     u, re, im, by_samples, strings, lane_signs, coefficients, places, out, y, scratch
 ):
-    """The outputs of unit ``u``; see `forward_units`. ``out`` (S, 16) and ``scratch`` are for
-    intermediate results."""
+    """The outputs of unit ``u``; see `forward_units`.
+
+    ``out`` (S, 16) and ``scratch`` are for intermediate results.
+    """
     samples = min(16, y.shape[0] - 16 * u) if by_samples else 1
     base = 16 * u if by_samples else u
     for k in range(len(places)):
@@ -127,8 +129,8 @@ def backward_units(  # type: ignore[no-untyped-def]
     - ``shared``: of the conjugate transposes.
     - ``generators = generator, trained``: of the samples' own matrices.
     - ``g`` (batch, outputs): gradients of the outputs.
-    - ``own_y`` (real and imaginary part; tiles, 16 G + 1, 16), zeros: overlaps of the samples' own matrices,
-      which `own_slopes` reads where the lanes are amplitudes.
+    - ``own_y`` (real and imaginary part; tiles, 16 G + 1, 16), zeros: overlaps of the samples' own
+      matrices, which `own_slopes` reads where the lanes are amplitudes.
     - ``slopes`` (batch, F): gradients of the own factors' angles; filled where the lanes are
       samples.
     - ``sy`` (U or more, 2, 16 G + 1, 16) float64, zeros: filled with the overlaps of the shared

@@ -135,7 +135,9 @@ class WideRun(Run):
             steps.MATRICES, 0, 0, *plan.static, sizes.where, self.inputs, self.weights, start,
             self.kept, y,
         )  # fmt: skip
-        s_re, s_im, quads = (sizes.view(self.kept, k) for k in (steps.S_RE, steps.S_IM, steps.QUADS))
+        s_re, s_im, quads = (
+            sizes.view(self.kept, k) for k in (steps.S_RE, steps.S_IM, steps.QUADS)
+        )
         for b in range(self.batch):
             re, im = self._state(b)
             units.initial(b, re, im, start, plan.prepared[0], False)
@@ -194,9 +196,7 @@ class WideRun(Run):
         divide(parts, PARTS, self.workers)
         return c_re, c_im
 
-    def _sample_backward(
-        self, b: int, states: tuple[Array, ...], used: Array, sy: Array
-    ) -> Array:
+    def _sample_backward(self, b: int, states: tuple[Array, ...], used: Array, sy: Array) -> Array:
         """Add the overlaps of the shared matrices to ``sy``; return those of the sample's own."""
         u_re, u_im = self._own(b)
         own = np.empty_like(u_re), np.empty_like(u_im)

@@ -220,14 +220,13 @@ WITHOUT_CACHE = """
 import warnings
 with warnings.catch_warnings(record=True) as found:
     warnings.simplefilter("always")
-    from nisqkit.hardware_backends.native import kernels
+    from nisqkit.hardware_backends.native import rows
 print(kernels.__file__)
 print(*(w.message for w in found if w.category is RuntimeWarning), sep="\\n")
-print(kernels.one_base(0b1011, 2))
+print(rows.one_base(0b1011, 2))
 """
 
 
-@pytest.mark.xfail(reason="the kernels do not ask can_cache yet", strict=True)
 def test_the_engine_can_be_imported_without_a_cache_folder(tmp_path: Path) -> None:
     """One small kernel is compiled; the ``one_base`` of row 1011 at bit 2 is 10011."""
     root, package = Path(cache.__file__).parents[2], tmp_path / "nisqkit"
