@@ -12,8 +12,18 @@ from qiskit.quantum_info import Operator, random_unitary
 
 from nisqkit.circuits import Program, lower
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.native.kernels import CX, CZ, ONE, OWN, SHARED, TWO
-from nisqkit.hardware_backends.native.schedule import Block, BlockFactor, Groups, schedule
+from nisqkit.hardware_backends.native.schedule import (
+    CX,
+    CZ,
+    ONE,
+    OWN,
+    SHARED,
+    TWO,
+    Block,
+    BlockFactor,
+    Groups,
+    schedule,
+)
 
 Matrix = NDArray[np.complex128]
 Angles = NDArray[np.float64]
