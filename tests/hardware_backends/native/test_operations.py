@@ -91,7 +91,7 @@ def test_cx_and_swap_change_masks_alone(num_qubits: int, seed: int) -> None:
 
 def assert_bits_single_out(op: NDArray[np.int64], bits: int) -> None:
     """Rows where bits ``P1`` and ``P2`` are zero meet each set ``i, i ^ v1, i ^ v2, ...`` once."""
-    sets = defaultdict(int)
+    sets: dict[int, int] = defaultdict(int)
     v1, v2 = int(op[V1]), int(op[V2])
     for i in range(2**bits):
         if not i >> op[P1] & 1 and not (v2 and i >> op[P2] & 1):
