@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nisqkit.hardware_backends.native.kernels import CX, CZ
-from nisqkit.hardware_backends.native.schedule import Block
+from nisqkit.hardware_backends.native.schedule import CX, CZ, Block
 from nisqkit.hardware_backends.torch_windows import Window
 
 Index = NDArray[np.int64]

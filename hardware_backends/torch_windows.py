@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nisqkit.hardware_backends.native.kernels import CX, CZ
-from nisqkit.hardware_backends.native.schedule import Block
+from nisqkit.hardware_backends.native.schedule import CX, CZ, Block
 
 SHARED_WIDTH = 4
 """Most qubits of a window whose matrix all samples share."""

@@ -64,8 +64,8 @@ def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
         assert forks.stdin is not None and forks.stdout is not None
         forks.stdin.write(f"{tmp_path}\n")
         forks.stdin.flush()
-        code = int(forks.stdout.readline())
-        assert code == 0, (tmp_path / "output.txt").read_text() or f"killed by signal {-code}"
+        ended = int(forks.stdout.readline())
+        assert ended == 0, (tmp_path / "output.txt").read_text() or f"killed by signal {-ended}"
 
     return in_a_fork
 

@@ -109,23 +109,23 @@ def cost(
     columns = operations.columns if operations.route == "unitary" else 0
     amplitudes = units * operations.rows * LANES
     dense = amplitudes * DENSE * operations.rows * (columns > 0)
-    needed = _work(operations.head, ARITHMETIC, units) + _work(operations.tail, ARITHMETIC, columns)
-    moved = _work(operations.table, MOVES, units)
+    parts = units * operations.chunks
+    needed = _work(operations.head, ARITHMETIC, parts) + _work(operations.tail, ARITHMETIC, columns)
+    moved = _work(operations.table, MOVES, parts)
     near = 4 * operations.rows * LANES * itemsize <= CACHE or bool(operations.passes)
     rate = (machine.rate if near else machine.far_rate) * 4 / itemsize
-    calls = units * len(operations.head) + columns * len(operations.tail)
+    calls = parts * len(operations.head) + columns * len(operations.tail)
     own = tiles * len(schedule.own.table) * machine.factor
     divided = (needed + dense + moved) / rate + calls * machine.operation + own
-    parts = threads if operations.passes else max(1, min(threads, units))
+    workers = threads if operations.passes else max(1, min(threads, units))
     return Cost(
         multiply_adds=needed + dense,
         state_bytes=2 * amplitudes * itemsize * (2 if columns else 1),
-        seconds=machine.step + len(schedule.shared.table) * machine.factor + divided / parts,
+        seconds=machine.step + len(schedule.shared.table) * machine.factor + divided / workers,
     )
 
 
 def _work(table: NDArray[np.int64], per_amplitude: NDArray[np.float64], units: int) -> float:
-    """Of so many units: rows that an operation meets, times what it does with each amplitude."""
+    """Of so many units or chunks: the amplitudes that operations meet, times what each takes."""
     kinds = table[:, KIND]
-    rows = np.where(kinds == len(SETS) - 1, 0, table[:, COUNT] * SETS[kinds])
-    return units * LANES * float((rows * per_amplitude[kinds]).sum())
+    return units * LANES * float((table[:, COUNT] * SETS[kinds]) @ per_amplitude[kinds])

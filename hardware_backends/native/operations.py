@@ -80,10 +80,15 @@ class Operations:
         """The operations of the unitary."""
         return self.table[self.split :]
 
+    @property
+    def chunks(self) -> int:
+        """How many chunks of rows a unit has: one, but in passes."""
+        return self.rows >> len(self.passes[0][0]) if self.passes else 1
+
     @cached_property
     def columns(self) -> int:
         """How many units the columns of the unitary are."""
-        return max(1, self.rows // LANES)
+        return int(max(1, self.rows // LANES))
 
     @cached_property
     def work(self) -> float:
@@ -105,8 +110,9 @@ class Operations:
     def first_trained(self) -> tuple[int, int]:
         """The first operation on samples that is trained: of the shared ones, and of all."""
         trained = self.head[:, TRAINED] == 1
-        found = [trained & (self.head[:, SOURCE] == SHARED), trained]
-        return tuple(int(t.argmax()) if t.any() else len(t) for t in found)
+        shared = trained & (self.head[:, SOURCE] == SHARED)
+        first, second = (int(t.argmax()) if t.any() else len(t) for t in (shared, trained))
+        return first, second
 
 
 def _work(table: NDArray[np.int64]) -> float:
@@ -243,7 +249,8 @@ class _Layout:
         leaving = [q for q in on_rows if q not in block.qubits]
         leaving = sorted(leaving, key=lambda q: -first_use[q])[:LANE_QUBITS]
         bits = sorted(self.bits.index(self.place[q] - LANE_QUBITS) for q in leaving)
-        self.table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0, 0])
+        sets = 2 ** len(self.bits) >> LANE_QUBITS
+        self.table.append([LANES_OUT, *bits, 0, 0, 0, 0, 0, 0, sets])
         for lane, bit in enumerate(bits):
             row = self.bits[bit] + LANE_QUBITS
             coming, going = qubits[lane], qubits[row]

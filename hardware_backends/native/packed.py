@@ -71,7 +71,7 @@ def _view(dtype: Any, ndim: int) -> Any:
                 strides.insert(0, step)
                 step = builder.mul(step, length)
             array = context.make_array(kind)(context, builder)
-            populate_array(
+            populate_array(  # type: ignore[no-untyped-call]
                 array,
                 data=builder.bitcast(data, context.get_data_type(kind.dtype).as_pointer()),
                 shape=lengths,
@@ -79,7 +79,8 @@ def _view(dtype: Any, ndim: int) -> Any:
                 itemsize=size,
                 meminfo=whole.meminfo,
             )
-            return impl_ret_borrowed(context, builder, kind, array._getvalue())
+            value = array._getvalue()
+            return impl_ret_borrowed(context, builder, kind, value)  # type: ignore[no-untyped-call]
 
         return kind(buffer, begin, shape), generate
 

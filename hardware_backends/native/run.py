@@ -75,7 +75,7 @@ class Run:
         y = np.empty((self.batch, plan.observables.num_outputs), self.dtype)
         states, columns, batched = plan.prepared
         if not len(states):
-            start = np.empty((self.batch, 0), self.dtype)
+            start: Array = np.empty((self.batch, 0), self.dtype)
         elif batched:
             start = np.ascontiguousarray(self.inputs[:, columns])
         else:

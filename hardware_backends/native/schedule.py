@@ -107,7 +107,7 @@ class Schedule:
 
     Attributes:
         starts: How many blocks at the beginning are matrices on the qubits 0, 1, 2, ... while these
-            are still in zero: they make a product state.
+            are still in |0>: they make a product state.
         split: How many blocks come before those that need no sample's own matrix any more.
     """
 

@@ -157,7 +157,8 @@ def backward_units(  # type: ignore[no-untyped-def]
     rows[:] = 0
     c_re, c_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
     a_re, a_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
-    e_re, e_im = rows_like(re.shape[1], re), rows_like(re.shape[1], re)
+    extra = re.shape[1] if len(w_re) else 0
+    e_re, e_im = rows_like(extra, re), rows_like(extra, re)
     h = rows_like(len(strings), re)
     angles, scratch, narrow = rows_like(1, constant), rows_like(64, re), np.empty((2, 32), re.dtype)
     v_re, v_im = np.empty(w_re.shape, re.dtype), np.empty(w_re.shape, re.dtype)

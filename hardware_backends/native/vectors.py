@@ -276,7 +276,7 @@ def pair_overlap_sums(tc, x_re, x_im, y_re, y_im, groups, p, v, w, out):  # type
 def quad_overlaps(tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, m_re, m_im, first):  # type: ignore[no-untyped-def]
     """``m[first + 4 r + c] += sum conj(x_r) y_c`` over all groups of four rows.
 
-    ``low < high`` are the bits of `kernels.P1` and `kernels.P2`.
+    ``low < high`` are the bits of `rows.P1` and `rows.P2`.
     """
     return _intrinsic(lambda u, a, t: _overlaps(u, a, t, 4, True))(
         tc, x_re, x_im, y_re, y_im, groups, low, high, v1, w1, v2, w2, m_re, m_im, first

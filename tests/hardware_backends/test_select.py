@@ -23,7 +23,7 @@ from nisqkit.circuits import (
 )
 from nisqkit.hardware_backends.base import Backend
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.native import NativeBackend, kernels
+from nisqkit.hardware_backends.native import NativeBackend, steps
 from nisqkit.hardware_backends.reference import ReferenceBackend
 
 Array = NDArray[np.float64]
@@ -152,8 +152,7 @@ def test_no_group_leaves_the_initial_state(name: str, backend: Backend) -> None:
 
 
 def test_no_kernel_is_compiled_for_a_mask() -> None:
-    compiled = [k for k in vars(kernels).values() if hasattr(k, "nopython_signatures")]
-    assert kernels.forward_units in compiled and kernels.backward_units in compiled
+    compiled = [steps.forward, steps.backward]
     for circuit in CIRCUITS.values():
         program = lower(circuit, "x")
         x, w = parameters(program, batch=2)
@@ -164,4 +163,4 @@ def test_no_kernel_is_compiled_for_a_mask() -> None:
         for mask in masks:
             run(program.select(mask), x, w, NativeBackend()).sum().backward()
         assert [len(k.nopython_signatures) for k in compiled] == before
-        assert before[compiled.index(kernels.forward_units)] > 0
+        assert min(before) > 0

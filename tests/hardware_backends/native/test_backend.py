@@ -11,7 +11,6 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
@@ -26,7 +25,6 @@ from nisqkit.circuits import (
     Program,
     Task,
     amplitude,
-    angle,
     hardware_efficient,
     lower,
     u3_cu3,
@@ -35,14 +33,10 @@ from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.lower import gate_class
 from nisqkit.hardware_backends.conformance import random_circuit, random_observables, random_task
 from nisqkit.hardware_backends.native import NativeBackend
-from nisqkit.hardware_backends.native import backend as module
 from nisqkit.hardware_backends.reference import ReferenceBackend
 
 WIDE = 9
-"""The fewest qubits that the amplitudes route runs."""
-
-BOTH_ROUTES = pytest.mark.parametrize("route", ["samples", "amplitudes"])
-BOTH_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+"""The only number of qubits that fits every route."""
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -137,101 +131,13 @@ def test_every_batch_size(batch: int) -> None:
     assert_like_reference(task(program, Observables.parse("probs", 3), batch), 1e-11)
 
 
-@BOTH_ROUTES
-@BOTH_DTYPES
-@pytest.mark.parametrize("inputs", [None, "x", "w"])
-def test_both_routes_run_every_gate(inputs: str | None, dtype: torch.dtype, route: str) -> None:
-    program = lower(random_circuit(WIDE + 1, 150, seed=3), inputs)
-    given = task(program, random_observables(WIDE + 1, 3), batch=3, dtype=dtype)
-    assert_like_reference(given, 1e-11, NativeBackend(route=route))
-
-
-@BOTH_ROUTES
-@BOTH_DTYPES
-@pytest.mark.parametrize("num_qubits", [9, 11, 12])
-def test_both_routes_at_any_width(num_qubits: int, dtype: torch.dtype, route: str) -> None:
-    program = lower(random_circuit(num_qubits, 60, seed=8), "x")
-    given = task(program, random_observables(num_qubits, 3), batch=2, dtype=dtype)
-    assert_like_reference(given, 1e-11, NativeBackend(route=route))
-
-
-@BOTH_ROUTES
-@BOTH_DTYPES
-@pytest.mark.parametrize("batch", [0, 1, 3, 16, 17])
-@pytest.mark.parametrize("probs", [False, True])
-def test_both_routes_take_every_batch_size(
-    probs: bool, batch: int, dtype: torch.dtype, route: str
-) -> None:
-    program = lower(random_circuit(WIDE, 40, seed=5), "x")
-    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 2)
-    given = task(program, outputs, batch, dtype=dtype)
-    assert_like_reference(given, 1e-11, NativeBackend(route=route))
-
-
-@BOTH_ROUTES
-@pytest.mark.parametrize("layout", [list(range(WIDE)), [8, 3, 5, 0, 7, 1, 2, 6, 4]])
-def test_probabilities_are_in_the_order_of_the_basis_states(layout: list[int], route: str) -> None:
-    """Wherever CX, SWAP and exchanges have left the qubits; by Qiskit."""
-    circuit = QuantumCircuit(WIDE)
-    for k, q in enumerate(layout):
-        circuit.ry(0.3 + 0.25 * k, q)
-        circuit.cx(q, (q + 3) % WIDE)
-        circuit.swap(q, (q + 1) % WIDE)
-        circuit.rx(0.9 - 0.2 * k, (q + 1) % WIDE)
-    given = task(lower(circuit), Observables.parse("probs", WIDE), batch=2)
-    found = NativeBackend(route=route).run([given])[0].values.detach()
-    assert_allclose(found, [Statevector(circuit).probabilities()] * 2, atol=1e-13)
-
-
-@BOTH_ROUTES
-@BOTH_DTYPES
-def test_strings_with_ys_on_lanes_and_rows(dtype: torch.dtype, route: str) -> None:
-    """Values by Qiskit, gradients by the reference; qubits 0 to 3 begin on the lanes."""
-    strings = ["Y" * WIDE, "IIIIIIIIY", "YIIIIIIII", "XYZIIIYYX", "IIYYYIIYZ", "ZIZIIZYXI"]
-    circuit = u3_cu3(WIDE, blocks=1)
-    program = lower(circuit)
-    given = task(program, Observables.parse(strings, WIDE), batch=1, dtype=dtype)
-    values = dict(zip(program.weights, given.weights.tolist(), strict=True))
-    state = Statevector(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
-    expected = [state.expectation_value(Pauli(s)).real for s in strings]
-    backend = NativeBackend(route=route)
-    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
-    assert_allclose(backend.run([given])[0].values.detach()[0], expected, atol=tolerance)
-    assert_like_reference(given, 1e-11, backend)
-
-
-@BOTH_ROUTES
-def test_adjoint_of_both_routes_is_the_finite_difference(route: str) -> None:
-    given = random_task(WIDE, seed=4, batch=2, num_gates=15)
-
-    def values(x: Tensor, w: Tensor) -> Tensor:
-        task = replace(given, inputs=x, weights=w)
-        return NativeBackend(route=route).run([task])[0].values
-
-    assert torch.autograd.gradcheck(values, (given.inputs, given.weights))
-
-
-@BOTH_ROUTES
-@BOTH_DTYPES
-@pytest.mark.parametrize("probs", [False, True])
-def test_threads_do_not_change_a_bit(probs: bool, dtype: torch.dtype, route: str) -> None:
-    """Three tiles, the last of them not full, or 40 samples; enough work for three threads."""
-    program = lower(random_circuit(WIDE, 150, seed=1), "x")
-    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 9)
-    given = task(program, outputs, batch=40, dtype=dtype)
-    alone = results(given, NativeBackend(threads=1, route=route))
-    for threads in (2, 3, None):
-        again = results(given, NativeBackend(threads=threads, route=route))
-        assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
-    assert "nisqkit-native" in str(threading.enumerate())  # there were threads
-
-
 HASHES = """
 import hashlib, torch
 from nisqkit.hardware_backends.conformance import random_task
 from nisqkit.hardware_backends.native import NativeBackend
+from nisqkit.hardware_backends.native.operations import ROUTES
 
-for route in ("samples", "amplitudes"):
+for route in ROUTES:
     task = random_task(9, seed=1, batch=3, num_gates=40, dtype=torch.float32)
     values = NativeBackend(threads=1, route=route).run([task])[0].values
     grads = torch.autograd.grad(values.square().sum(), [task.inputs, task.weights])
@@ -240,7 +146,7 @@ for route in ("samples", "amplitudes"):
 
 
 def test_a_cold_cache_gives_the_same_bits(tmp_path: Path) -> None:
-    """Slow (about 25 s), since everything is compiled anew in float32; then read from the cache.
+    """Slow (about 45 s), since everything is compiled anew in float32; then read from the cache.
 
     What is compiled together and what is linked from the cache may be inlined differently.
     """
@@ -248,28 +154,7 @@ def test_a_cold_cache_gives_the_same_bits(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HASHES]
     outputs = [subprocess.check_output(command, env=environment, timeout=300) for _ in range(2)]
     assert any(tmp_path.rglob("*.nbc"))
-    assert outputs[0] == outputs[1] and len(outputs[0].split()) == 6
-
-
-@BOTH_ROUTES
-@pytest.mark.parametrize("shots", [None, 10])
-def test_an_empty_batch_is_no_special_case(shots: int | None, route: str) -> None:
-    program = lower(u3_cu3(WIDE, 1))
-    given = replace(task(program, random_observables(WIDE, 2), 0), shots=shots)
-    result = NativeBackend(route=route).run([given])
-    assert result[0].values.shape == (0, 4)
-    assert (result[0].std is None) == (shots is None)
-
-
-@BOTH_ROUTES
-@pytest.mark.parametrize("num_qubits", [2, WIDE])
-def test_no_gates(num_qubits: int, route: str) -> None:
-    observables = Observables.parse(["Z" * num_qubits, "X" + "I" * (num_qubits - 1)], num_qubits)
-    program = lower(QuantumCircuit(num_qubits))
-    empty = Task(program, torch.zeros(3, 0), torch.zeros(0), observables)
-    backend = NativeBackend(route=route)
-    assert backend.run([empty])[0].values.tolist() == [[1, 0]] * 3
-    assert_like_reference(empty, backend=backend)
+    assert outputs[0] == outputs[1] and len(outputs[0].split()) == 9
 
 
 def test_no_weights_no_inputs_or_neither() -> None:
@@ -341,20 +226,6 @@ def test_amplitudes_as_inputs_and_as_weights(inputs: str, observables: Observabl
     assert torch.autograd.gradcheck(values, (few.inputs, few.weights))
 
 
-@BOTH_ROUTES
-@BOTH_DTYPES
-@pytest.mark.parametrize("inputs", ["a", "b"])
-@pytest.mark.parametrize("probs", [False, True])
-def test_both_routes_take_amplitudes(
-    probs: bool, inputs: str, dtype: torch.dtype, route: str
-) -> None:
-    """On a qubit of the lanes and one of the rows."""
-    outputs = Observables.parse("probs", WIDE) if probs else random_observables(WIDE, 4)
-    program = with_amplitudes(inputs, WIDE)
-    given = task(program, outputs, batch=17, dtype=dtype)
-    assert_like_reference(given, backend=NativeBackend(route=route))
-
-
 @pytest.mark.parametrize(
     "program",
     [
@@ -384,14 +255,6 @@ def test_second_derivatives(program: Program, probs: bool) -> None:
         torch.testing.assert_close(one, other.detach())
 
 
-@BOTH_ROUTES
-def test_backward_can_be_repeated(route: str) -> None:
-    given = random_task(WIDE, seed=3)
-    total = NativeBackend(route=route).run([given])[0].values.sum()
-    first = torch.autograd.grad(total, given.weights, retain_graph=True)[0]
-    assert torch.equal(first, torch.autograd.grad(total, given.weights)[0])
-
-
 @pytest.mark.parametrize("num_qubits", [4, 9])
 def test_float32_does_not_drift(num_qubits: int) -> None:
     """200 layers, un-applied gate by gate for the gradient: 1e-6 is about ten roundings."""
@@ -406,19 +269,6 @@ def test_float32_does_not_drift(num_qubits: int) -> None:
     torch.testing.assert_close(found[2].double(), exact[2], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("num_qubits", "route"), [(3, None), (9, "samples"), (9, "amplitudes")])
-def test_shots_have_the_exact_mean(num_qubits: int, route: str | None) -> None:
-    given = random_task(num_qubits, seed=5, batch=20)
-    backend = NativeBackend(route=route)
-    with torch.no_grad():
-        exact = backend.run([given])[0].values
-        sampled = backend.run([replace(given, shots=5000, seed=(1, 0, 0))])[0]
-    assert sampled.std is not None
-    score = (sampled.values - exact) / sampled.std
-    assert float(score.abs().max()) < 5
-    assert 0.6 < float((score**2).mean()) < 1.5
-
-
 def test_too_many_qubits_are_refused_before_anything_is_allocated() -> None:
     program = lower(hardware_efficient(44, 1))
     given = Task(program, torch.zeros(1, 0), torch.zeros(88), Observables.parse(None, 44))
@@ -428,25 +278,6 @@ def test_too_many_qubits_are_refused_before_anything_is_allocated() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
-
-
-@BOTH_ROUTES
-@pytest.mark.parametrize("batch", [1, 40])
-@pytest.mark.parametrize("probs", [None, "probs"])
-def test_the_memory_that_is_checked_is_the_memory_that_is_used(
-    batch: int, probs: str | None, route: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = lower(hardware_efficient(14, 1))
-    given = task(program, Observables.parse(probs, 14), batch)
-    backend = NativeBackend(threads=2, route=route)
-    promises: list[int] = []
-    backend.run([given])[0].values.sum().backward()  # loads the kernels
-    monkeypatch.setattr(module, "check_memory", lambda _, needed: promises.append(needed))
-    tracemalloc.start()
-    backend.run([given])[0].values.sum().backward()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 0.4 * promises[0] < peak < 1.1 * promises[0]
 
 
 def test_a_forked_process_has_threads_of_its_own() -> None:
@@ -487,7 +318,9 @@ def test_default_threads_on_systems_without_affinity(monkeypatch: pytest.MonkeyP
 def test_errors() -> None:
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         NativeBackend(threads=0)
-    with pytest.raises(ValueError, match="one of samples, amplitudes or None, got 'amplitude'"):
+    with pytest.raises(
+        ValueError, match="one of samples, unitary, amplitudes or None, got 'amplitude'"
+    ):
         NativeBackend(route="amplitude")
     program, observables = lower(hardware_efficient(2, 1)), Observables.parse(None, 2)
     meta = Task(program, torch.zeros(1, 0, device="meta"), torch.zeros(4), observables)
@@ -499,43 +332,3 @@ def test_errors() -> None:
     half = Task(program, torch.zeros(1, 0).half(), torch.zeros(4).half(), observables)
     with pytest.raises(ValueError, match=r"in float32 or float64, not in torch.float16; use layer"):
         NativeBackend().run([half])
-
-
-@pytest.mark.parametrize(("num_qubits", "route"), [(3, None), (9, "samples"), (9, "amplitudes")])
-def test_samples_do_not_touch_each_other(num_qubits: int, route: str | None) -> None:
-    """A sample that is not a number leaves its neighbours alone."""
-    backend = NativeBackend(route=route)
-    program = lower(angle(num_qubits).compose(u3_cu3(num_qubits, blocks=2)), "x")  # all affine
-    given = task(program, random_observables(num_qubits, 2), batch=5)
-    x = given.inputs.detach().clone()
-    expected = backend.run([replace(given, inputs=x)])[0].values
-    x[2] = np.nan
-    found = backend.run([replace(given, inputs=x)])[0].values
-    others = [0, 1, 3, 4]
-    assert bool(found[2].isnan().all())
-    torch.testing.assert_close(found[others], expected[others])
-
-
-@pytest.mark.parametrize("num_qubits", [1, 8])
-def test_few_qubits_run_on_samples_whatever_is_asked(num_qubits: int) -> None:
-    """The amplitudes route needs nine qubits."""
-    program = lower(random_circuit(num_qubits, 20, seed=5), "x")
-    given = task(program, random_observables(num_qubits, 2), batch=3)
-    asked = NativeBackend(route="amplitudes")
-    found, right = results(given, asked), results(given, NativeBackend(route="samples"))
-    assert all(torch.equal(a, b) for a, b in zip(found, right, strict=True))
-    assert "route           samples: lanes are 16 samples" in asked.explain(given)
-
-
-@BOTH_ROUTES
-def test_explain_tells_the_route_that_is_taken(route: str) -> None:
-    """Numbers by hand: nine matrices on one qubit, 32 multiply-adds per amplitude for each."""
-    given = task(lower(hardware_efficient(WIDE, 1)), Observables.parse(None, WIDE), batch=16)
-    lines = NativeBackend(route=route).explain(given).splitlines()
-    assert "batch 16, torch.float64" in lines[0]
-    assert lines[1] == f"route           {route}: lanes are 16 {route}"
-    assert "27, fused into 9 matrices on one qubit and 0 on two; " in lines[2]
-    assert lines[2].endswith(f"{0 if route == 'samples' else 9} CX and 0 CZ move data")
-    assert f" {9 * 32 * 16 * 2**9:.3g} per training step" in lines[3]
-    assert lines[4] == "state           0.125 MiB, at any depth"
-    assert lines[5].endswith(" ms per training step on one core")

@@ -221,7 +221,7 @@ import warnings
 with warnings.catch_warnings(record=True) as found:
     warnings.simplefilter("always")
     from nisqkit.hardware_backends.native import rows
-print(kernels.__file__)
+print(rows.__file__)
 print(*(w.message for w in found if w.category is RuntimeWarning), sep="\\n")
 print(rows.one_base(0b1011, 2))
 """

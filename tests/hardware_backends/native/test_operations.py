@@ -11,35 +11,43 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Statevector
 
-from nisqkit.circuits import hardware_efficient, lower, u3_cu3
+from nisqkit.circuits import angle, hardware_efficient, lower, u3_cu3
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.native.kernels import (
-    CX,
-    CZ,
+from nisqkit.hardware_backends.native.operations import (
+    CHUNK_BITS,
+    FEWEST_QUBITS,
+    LANE_QUBITS,
+    ROUTES,
+    Operations,
+    on_amplitudes,
+    on_samples,
+    operations,
+    routes,
+)
+from nisqkit.hardware_backends.native.rows import (
+    COUNT,
     KIND,
     LANE,
     LANES_OUT,
-    ONE,
     P1,
     P2,
     ROW,
     SOURCE,
     TRAINED,
-    TWO,
     V1,
     V2,
     W1,
     W2,
 )
-from nisqkit.hardware_backends.native.operations import (
-    CHUNK_BITS,
-    FEWEST_QUBITS,
-    LANE_QUBITS,
-    Operations,
-    on_amplitudes,
-    on_samples,
+from nisqkit.hardware_backends.native.schedule import (
+    CX,
+    CZ,
+    ONE,
+    SHARED,
+    TWO,
+    Schedule,
+    schedule,
 )
-from nisqkit.hardware_backends.native.schedule import Schedule, schedule
 
 Masks = tuple[tuple[int, int], ...]
 Step = tuple[int, tuple[int, ...], tuple[int, ...]]
@@ -73,7 +81,7 @@ def test_cx_and_swap_change_masks_alone(num_qubits: int, seed: int) -> None:
     """No amplitude moves: what stands at an index is what the gates make of that basis state."""
     circuit = permutation(num_qubits, 12, seed)
     found = on_samples(schedule(lower(circuit)))
-    assert found.table.shape == (0, 11)
+    assert found.table.shape == (0, 12)
     assert (found.route, found.rows) == ("samples", 2**num_qubits)
     assert_masks_fit(found.masks)
     for index in range(2**num_qubits):
@@ -83,7 +91,7 @@ def test_cx_and_swap_change_masks_alone(num_qubits: int, seed: int) -> None:
 
 def assert_bits_single_out(op: NDArray[np.int64], bits: int) -> None:
     """Rows where bits ``P1`` and ``P2`` are zero meet each set ``i, i ^ v1, i ^ v2, ...`` once."""
-    sets = defaultdict(int)
+    sets: dict[int, int] = defaultdict(int)
     v1, v2 = int(op[V1]), int(op[V2])
     for i in range(2**bits):
         if not i >> op[P1] & 1 and not (v2 and i >> op[P2] & 1):
@@ -252,4 +260,115 @@ def test_nothing_moves_without_need() -> None:
     found = assert_same_circuit(schedule(lower(circuit)))
     assert LANES_OUT not in found.table[:, KIND].tolist()
     assert found.table[-1, KIND] == CZ
-    assert on_amplitudes(schedule(lower(QuantumCircuit(9)))).table.shape == (0, 11)
+    assert on_amplitudes(schedule(lower(QuantumCircuit(9)))).table.shape == (0, 12)
+
+
+@pytest.mark.parametrize("num_qubits", range(1, 13))
+def test_routes_that_fit(num_qubits: int) -> None:
+    """Samples always; a unitary of 2 to 9 qubits; amplitudes of 9 and more."""
+    expected = ["samples"]
+    if 2 <= num_qubits <= 9:
+        expected.append("unitary")
+    if num_qubits >= 9:
+        expected.append("amplitudes")
+    assert list(routes(num_qubits)) == expected
+
+
+@pytest.mark.parametrize("num_qubits", [2, 4, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_unitary_is_what_needs_no_samples_matrix(num_qubits: int, seed: int) -> None:
+    """The same operations as on samples, cut in two."""
+    circuit = random_circuit(num_qubits, 30, seed)
+    for q in range(1, num_qubits):
+        circuit.h(q)
+        circuit.rzx(0.3, q, 0)
+    plan = schedule(lower(circuit, "x"))
+    one, cut = operations(plan, "samples"), operations(plan, "unitary")
+    assert np.array_equal(one.table, cut.table)
+    assert (cut.rows, cut.masks) == (one.rows, one.masks)
+    assert (one.route, one.split) == ("samples", len(one.table))
+    assert cut.route == "unitary"
+    head = [b for b in plan.blocks[: plan.split] if b.kind != CX]
+    assert cut.split == len(head) < len(cut.table)
+    assert len(cut.head) == cut.split
+    assert np.array_equal(np.vstack([cut.head, cut.tail]), cut.table)
+    assert (cut.tail[:, SOURCE] == SHARED).all()
+    assert len(one.tail) == 0 and np.array_equal(one.head, one.table)
+
+
+def test_where_nothing_is_shared_there_is_no_unitary() -> None:
+    circuit, x = QuantumCircuit(2), ParameterVector("x", 2)
+    circuit.rx(x[0], 0)
+    circuit.crz(x[1], 0, 1)
+    for program in (lower(circuit, "x"), lower(QuantumCircuit(2))):
+        found = operations(schedule(program), "unitary")
+        assert (found.route, found.split) == ("samples", len(found.table))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_product_states_take_fewer_rows(route: str) -> None:
+    """Column COUNT: 1, 2, 4, ... at the beginning, and all sets of rows from then on.
+
+    Not on the amplitudes route, where four qubits are on the lanes.
+    """
+    circuit, w = QuantumCircuit(9), ParameterVector("w", 9)
+    for q in (0, 1, 2, 4):
+        circuit.ry(w[q], q)
+    circuit.cx(2, 3)
+    for q in range(9):
+        circuit.rx(w[q], q)
+    circuit.cx(0, 1)
+    circuit.crx(w[0], 1, 8)
+    plan = schedule(lower(circuit))
+    found = operations(plan, route)
+    matrices = found.table[found.table[:, KIND] <= TWO]
+    full = np.where(matrices[:, KIND] == ONE, found.rows // 2, found.rows // 4)
+    if route != "amplitudes":
+        assert plan.starts == 3
+        full[:3] = 1, 2, 4
+    assert np.array_equal(matrices[:, COUNT], full)
+
+
+def test_sets_of_rows_in_passes() -> None:
+    """They are counted within a chunk."""
+    found = on_amplitudes(schedule(lower(hardware_efficient(13, 2))), chunk_bits=6)
+    assert found.passes
+    assert set(found.table[found.table[:, KIND] == ONE, COUNT]) == {2**5}
+
+
+def test_the_first_operation_that_is_trained() -> None:
+    """Of the shared ones, and of all; behind the last one where there is none."""
+    x, w = ParameterVector("x", 2), ParameterVector("w", 1)
+    circuits = QuantumCircuit(2), QuantumCircuit(2)
+    for circuit in circuits:
+        circuit.h(0)
+        circuit.rx(x[0], 1)
+        circuit.cz(0, 1)
+        circuit.rx(x[1], 0)
+        for q in (0, 1):
+            circuit.cz(0, 1)
+            circuit.h(q)
+            if circuit is circuits[0]:
+                circuit.ry(w[0], q)
+            circuit.rz(x[0], q)
+    mixed, of_inputs = (operations(schedule(lower(c, "x")), "samples") for c in circuits)
+    matrices = mixed.table[mixed.table[:, KIND] == ONE]
+    sources = [(int(op[SOURCE]), int(op[TRAINED])) for op in matrices]
+    assert sources == [(0, 0), (1, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1)]
+    assert trained(mixed) == (5, 1) and mixed.head_shared
+    assert trained(of_inputs) == (len(of_inputs.table), 1) and not of_inputs.head_shared
+    nothing = operations(schedule(lower(QuantumCircuit(2))), "samples")
+    assert trained(nothing) == (0, 0) and not nothing.head_shared
+
+
+def test_what_is_trained_in_the_unitary_does_not_count() -> None:
+    """Encoder and ansatz: the samples need nothing un-applied for the weights' gradient."""
+    plan = schedule(lower(angle(4).compose(u3_cu3(4, 2)), "x"))
+    cut, one = operations(plan, "unitary"), operations(plan, "samples")
+    assert trained(cut) == (4, 0) and len(cut.head) == 4 and not cut.head_shared
+    assert trained(one) == (4, 0) and one.head_shared
+
+
+def trained(found: Operations) -> tuple[int, int]:
+    """First operation that is trained: of the shared ones, and of all."""
+    return found.first_trained(own=False), found.first_trained(own=True)

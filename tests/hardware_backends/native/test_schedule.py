@@ -10,10 +10,20 @@ from qiskit.circuit import ParameterVector
 from qiskit.circuit.library import CU3Gate, CXGate, CZGate, UnitaryGate
 from qiskit.quantum_info import Operator, random_unitary
 
-from nisqkit.circuits import Program, lower
+from nisqkit.circuits import AmplitudeInput, Program, lower
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.native.kernels import CX, CZ, ONE, OWN, SHARED, TWO
-from nisqkit.hardware_backends.native.schedule import Block, BlockFactor, Groups, schedule
+from nisqkit.hardware_backends.native.schedule import (
+    CX,
+    CZ,
+    ONE,
+    OWN,
+    SHARED,
+    TWO,
+    Block,
+    BlockFactor,
+    Groups,
+    schedule,
+)
 
 Matrix = NDArray[np.complex128]
 Angles = NDArray[np.float64]
@@ -267,3 +277,125 @@ def test_blocks_with_different_fixed_gates_are_not_equal() -> None:
 def test_schedules_are_cached_by_structure() -> None:
     one, other = (lower(random_circuit(3, 10, seed=0), "x") for _ in range(2))
     assert schedule(one) is schedule(other)
+
+
+def start(*first: str) -> tuple[QuantumCircuit, ParameterVector]:
+    """A circuit of these gates on the qubits 0, 1, 2, ..."""
+    circuit, w = QuantumCircuit(len(first)), ParameterVector("w", 4)
+    for q, name in enumerate(first):
+        if name == "rx":
+            circuit.rx(w[0], q)
+        elif name:
+            getattr(circuit, name)(q)
+    return circuit, w
+
+
+@pytest.mark.parametrize(
+    ("first", "pair", "starts"),
+    [
+        (("h", "rx", "h"), None, 3),
+        (("h", "rx", ""), None, 2),
+        (("h", "", "h"), None, 1),
+        (("", "rx", "h"), None, 0),
+        (("h", "rx", "h"), (0, 2), 0),  # the two-qubit gate takes those on its qubits in
+        (("h", "rx", "h"), (1, 2), 1),
+    ],
+)
+def test_first_matrices_make_a_product_state(
+    first: tuple[str, ...], pair: tuple[int, int] | None, starts: int
+) -> None:
+    circuit, w = start(*first)
+    if pair:
+        circuit.rxx(w[1], *pair)
+    circuit.cx(0, 1)
+    circuit.rx(w[2], 0)
+    circuit.rx(w[3], 2) if first[2] else circuit.cx(1, 2)
+    plan = schedule(lower(circuit))
+    assert plan.starts == starts
+    assert [(b.kind, b.qubits) for b in plan.blocks[:starts]] == [
+        (ONE, (q,)) for q in range(starts)
+    ]
+
+
+def test_a_cx_on_the_first_qubit_leaves_no_product_state() -> None:
+    circuit, w = QuantumCircuit(2), ParameterVector("w", 2)
+    circuit.cx(0, 1)
+    circuit.rx(w[0], 0)
+    circuit.rx(w[1], 1)
+    assert schedule(lower(circuit)).starts == 0
+
+
+def test_matrices_of_later_qubits_come_to_the_front() -> None:
+    """Also those of the samples, from behind other blocks."""
+    circuit, x = QuantumCircuit(3), ParameterVector("x", 1)
+    circuit.h(0)
+    circuit.cz(0, 1)
+    circuit.rx(x[0], 2)
+    circuit.cz(1, 2)
+    assert schedule(lower(circuit, "x")).starts == 1
+    other, x = QuantumCircuit(3), ParameterVector("x", 1)
+    other.h(1)
+    other.h(0)
+    other.cz(0, 1)
+    other.rx(x[0], 2)
+    other.cz(1, 2)
+    plan = schedule(lower(other, "x"))
+    assert plan.starts == 3
+    assert [(b.qubits, b.own) for b in plan.blocks[:3]] == [
+        ((0,), False),
+        ((1,), False),
+        ((2,), True),
+    ]
+    assert [b.kind for b in plan.blocks[3:]] == [CZ, CZ]
+
+
+@pytest.mark.parametrize("inputs", ["a", "w"])
+def test_amplitudes_are_no_product_state(inputs: str) -> None:
+    circuit, a, w = QuantumCircuit(2), ParameterVector("a", 2), ParameterVector("w", 2)
+    circuit.append(AmplitudeInput([a[0], a[1]]), [1])
+    circuit.rx(w[0], 0)
+    circuit.rx(w[1], 1)
+    plan = schedule(lower(circuit, inputs))
+    assert plan.starts == 0 and len(plan.blocks) == 2
+
+
+def parts(circuit: QuantumCircuit) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Qubits of the blocks before and after the split."""
+    plan = schedule(lower(circuit, "x"))
+    assert not any(b.own for b in plan.blocks[plan.split :])
+    qubits = [b.qubits for b in plan.blocks]
+    return qubits[: plan.split], qubits[plan.split :]
+
+
+def test_what_all_samples_share_moves_behind_their_own() -> None:
+    """As far as no own matrix comes later on its qubits, or on those of a block that stays."""
+    circuit, x, w = QuantumCircuit(4), ParameterVector("x", 2), ParameterVector("w", 3)
+    circuit.cx(0, 1)
+    circuit.crz(w[0], 2, 3)  # nothing holds it
+    circuit.rx(x[0], 1)
+    circuit.crz(w[1], 1, 2)
+    assert parts(circuit) == ([(0, 1), (1,)], [(2, 3), (1, 2)])
+    circuit.rx(x[1], 3)  # holds the first controlled gate, but not the second
+    assert parts(circuit) == ([(0, 1), (2, 3), (1,), (3,)], [(1, 2)])
+    circuit.rx(x[1], 2)  # holds all
+    circuit.h(3)
+    assert parts(circuit) == ([(0, 1), (2, 3), (1,), (1, 2), (3,), (2,)], [(3,)])
+
+
+def test_a_chain_of_shared_blocks_is_held_by_the_last() -> None:
+    circuit, x, w = QuantumCircuit(4), ParameterVector("x", 1), ParameterVector("w", 3)
+    for q in range(3):
+        circuit.crx(w[q], q, q + 1)
+    circuit.ry(x[0], 3)
+    circuit.cz(0, 1)
+    assert parts(circuit) == ([(0, 1), (1, 2), (2, 3), (3,)], [(0, 1)])
+
+
+def test_without_inputs_all_but_the_product_state_is_shared() -> None:
+    circuit, w = QuantumCircuit(2), ParameterVector("w", 2)
+    circuit.rx(w[0], 0)
+    circuit.rx(w[1], 1)
+    circuit.cx(0, 1)
+    circuit.rx(w[1], 1)
+    plan = schedule(lower(circuit))
+    assert (plan.starts, plan.split, len(plan.blocks)) == (2, 2, 4)

@@ -104,6 +104,16 @@ def product_add(z: Any, k: int, number: float, x: Any, i: int, y: Any, j: int) -
 
 
 @njit
+def dense_quad(z: Any, i: int, x: Any, count: int, a: Any) -> None:
+    vectors.dense_quad(z[0], z[1], i, x[0], x[1], count, a[0], a[1])
+
+
+@njit
+def sincos(cos: Any, sin: Any, k: int, angles: Any, j: int) -> None:
+    vectors.sincos(cos, sin, k, angles, j)
+
+
+@njit
 def swap(z: Any, i: int, j: int) -> None:
     vectors.swap(z, i, j)
 
@@ -258,6 +268,59 @@ def test_a_multiply_add_rounds_once(dtype: Any) -> None:
     none = np.zeros_like(state)
     pair(state, none, np.array([0, 1]), tuple(np.array([1, 1 + e, 0, 1, 0, 0, 0, 0], dtype)))
     assert np.array_equal(state[0], np.full(16, e**2, dtype)) and not none.any()
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 4, 16, 39])
+def test_four_rows_of_a_dense_matrix(count: int, dtype: Any) -> None:
+    """Rows 8 to 11 of a matrix with ``count`` columns; the other rows stay."""
+    z, x = random(dtype, seed=1), random(dtype, seed=2)
+    re, im = np.random.default_rng(3).normal(size=(2, 12, count)).astype(dtype)
+    expected = joined(z)
+    expected[8:12] = joined((re, im))[8:12] @ joined(x)[:count]
+    dense_quad(z, 8, x, count, (re, im))
+    assert_close(joined(z), expected, dtype, digits=1)
+
+
+ANGLES = {
+    "small": np.linspace(-4, 4, 1600),
+    "tiny": np.array([1e-300, -1e-17, 1e-9, 1e-8] * 4),
+    "large": np.random.default_rng(0).uniform(-1e6, 1e6, 16000),
+    "turns": np.arange(-800, 800) * (np.pi / 2),
+    "far turns": np.arange(600_000, 601_600) * (np.pi / 2),
+    "between": (np.arange(-800, 800) + 0.5) * (np.pi / 2),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", ANGLES)
+def test_sines_and_cosines(name: str, dtype: Any) -> None:
+    """NumPy's are good to the last bit; these to two of them, or to float32."""
+    angles = ANGLES[name].reshape(-1, 16)
+    cos, sin = np.full((2, len(angles) + 1, 16), np.nan, dtype)
+    for k in range(len(angles)):
+        sincos(cos, sin, k + 1, angles, k)
+    tolerance = 4e-16 if dtype == np.float64 else 3.1e-8
+    assert_allclose(cos[1:].astype(float), np.cos(angles), rtol=0, atol=tolerance)
+    assert_allclose(sin[1:].astype(float), np.sin(angles), rtol=0, atol=tolerance)
+    assert np.isnan(cos[0]).all() and np.isnan(sin[0]).all()
+
+
+@BOTH
+def test_sine_and_cosine_of_zero_and_of_no_number(dtype: Any) -> None:
+    angles = np.zeros((1, 16))
+    angles[0, 5:8] = np.nan, np.inf, -np.inf
+    cos, sin = np.zeros((2, 1, 16), dtype)
+    sincos(cos, sin, 0, angles, 0)
+    assert np.isnan(cos[0, 5:8]).all() and np.isnan(sin[0, 5:8]).all()
+    assert (np.delete(cos[0], [5, 6, 7]) == 1).all() and (np.delete(sin[0], [5, 6, 7]) == 0).all()
+
+
+def test_angles_may_stand_where_the_sine_goes() -> None:
+    angles = ANGLES["large"][:16].reshape(1, 16)
+    cos, sin = np.zeros((1, 16)), angles.copy()
+    sincos(cos, sin, 0, sin, 0)
+    assert_allclose([cos, sin], [np.cos(angles), np.sin(angles)], rtol=0, atol=4e-16)
 
 
 @BOTH

@@ -175,7 +175,7 @@ def test_the_final_state_is_qiskits() -> None:
     bound = circuit.assign_parameters({p: named[p.name] for p in circuit.parameters})
     run, _ = start(task, chunk_bits=5, workers=2)
     run.forward()
-    state = (run.re[0] + 1j * run.im[0]).ravel()[run.plan.places]
+    state = (run.states[0, 0] + 1j * run.states[1, 0]).ravel()[run.plan.places]
     assert abs(np.vdot(Statevector(bound).data, state)) == pytest.approx(1, abs=1e-12)
     assert_allclose(abs(state), abs(Statevector(bound).data), atol=1e-13)
 
@@ -185,9 +185,9 @@ def test_backward_leaves_the_state_alone() -> None:
     program = lower(random_circuit(13, 40, seed=2), "x")
     run, _ = start(make_task(program, random_observables(13, 1), 2, torch.float64), chunk_bits=6)
     slopes = np.ones_like(run.forward())
-    before = run.re.copy()
+    before = run.states.copy()
     first, second = run.backward(slopes), run.backward(slopes)
-    assert np.array_equal(run.re, before)
+    assert np.array_equal(run.states, before)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
