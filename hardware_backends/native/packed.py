@@ -65,8 +65,11 @@ def _view(dtype: Any, ndim: int) -> Any:
             whole = context.make_array(buffer)(context, builder, arguments[0])
             data = builder.gep(whole.data, [arguments[1]])
             size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-            lengths = cgutils.unpack_tuple(builder, arguments[2], ndim)
-            strides, step = [], ir.Constant(ir.IntType(64), size)
+            lengths = cgutils.unpack_tuple(  # type: ignore[no-untyped-call]
+                builder, arguments[2], ndim
+            )
+            step = ir.Constant(ir.IntType(64), size)
+            strides: list[Any] = []
             for length in reversed(lengths):
                 strides.insert(0, step)
                 step = builder.mul(step, length)
