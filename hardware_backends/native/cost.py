@@ -128,5 +128,5 @@ def cost(
 def _work(table: NDArray[np.int64], per_amplitude: NDArray[np.float64], units: int) -> float:
     """Of so many units or chunks: the amplitudes that operations meet, times what each takes."""
     kinds = table[:, KIND]
-    rows = float((table[:, COUNT] * SETS[kinds]) @ per_amplitude[kinds])
+    rows = float(((table[:, COUNT] * SETS[kinds]) * per_amplitude[kinds]).sum())
     return rows * units * LANES

@@ -25,7 +25,7 @@ from nisqkit.hardware_backends.native.schedule import CX, CZ, ONE, SHARED, TWO, 
 
 ROUTES = ("samples", "unitary", "amplitudes")
 LANE_QUBITS = 4
-LANES = 2**LANE_QUBITS
+LANES: int = 2**LANE_QUBITS
 CHUNK_BITS = 11
 """Row bits worked on together in a wide circuit: state and co-state then fit in the L2 cache."""
 FEWEST_QUBITS = 9
