@@ -146,8 +146,10 @@ class QuantumLayer(nn.Module):
         ``std`` is ``None`` for exact values.
         """
         rows, shape = self._rows(x)
+        task = self._task(rows)
+        self.backend.check(task)  # before a pass over all inputs
         self._check_finite(rows)
-        result = execute([self._task(rows)], self.execution)[0]
+        result = execute([task], self.execution)[0]
         if self._random:
             self.calls += 1
         if len(shape) == 1:  # a view would cost a node in the graph
@@ -248,7 +250,7 @@ class QuantumLayer(nn.Module):
             >>> from nisqkit.circuits import angle, hardware_efficient
             >>> layer = QuantumLayer(angle(4).compose(hardware_efficient(4, layers=2)), inputs="x")
             >>> print(layer.explain().splitlines()[1])
-            route           samples: lanes are 16 samples
+            route           unitary: lanes are 16 samples, what follows 4 operations is one unitary for all
         """
         explain = getattr(self.backend, "explain", None)
         if explain is None:

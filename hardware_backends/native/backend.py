@@ -75,7 +75,7 @@ class NativeBackend(Backend):
         units, lanes = (batch, 1) if route == "amplitudes" else (-(-batch // LANES), LANES)
         # every unit's state, and a copy and a co-state per worker; probabilities come on top, with
         # their gradients or, for shots, in double precision
-        states = units + 3 * min(units, self._workers())
+        states = units + 2 * min(units, self._workers())
         if route == "unitary":  # the states before it, and for the gradient its own co-states
             states += units * (1 + max(1, 2**n // LANES))
         if task.shots is not None:

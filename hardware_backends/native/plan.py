@@ -244,7 +244,7 @@ class Plan:
         factors = (len(self.schedule.shared.table), LANES)
         quads = (len(operations.table), 32)
         own_rows = 0 if operations.route != "amplitudes" else tiles * (16 * len(own.groups) + 1)
-        parts = (units if operations.head_shared else 1) + columns
+        parts = max(1, units if operations.head_shared else 1) + columns
         before, dense = unitary * units * rows, unitary * rows
         return Sizes.make(
             [

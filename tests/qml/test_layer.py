@@ -362,7 +362,7 @@ def test_explain_tells_how_a_batch_is_run() -> None:
     names = ["route", "gates", "multiply-adds", "state", "predicted"]
     assert [line.split()[0] for line in lines[1:]] == names
     assert lines[0] == f"{layer.program} on the native engine, batch 64, torch.float64"
-    assert lines[1].endswith("samples: lanes are 16 samples")
+    assert "unitary: lanes are 16 samples, what follows 3 operations is one" in lines[1]
     assert "batch 5, torch.float32" in layer.float().explain(batch=5)
     wide = QuantumLayer(hardware_efficient(18, layers=1), seed=0)
     assert "amplitudes: lanes are 16 amplitudes, in 2 passes" in wide.explain(batch=1)

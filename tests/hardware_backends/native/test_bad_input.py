@@ -145,7 +145,7 @@ import hashlib, os, threading
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import torch
 from nisqkit.hardware_backends.conformance import random_task
-from nisqkit.hardware_backends.native import NativeBackend, kernels
+from nisqkit.hardware_backends.native import NativeBackend, rows
 
 task = random_task(9, seed=1, batch=40, num_gates=150)
 values = NativeBackend().run([task])[0].values

@@ -371,4 +371,4 @@ def test_what_is_trained_in_the_unitary_does_not_count() -> None:
 
 def trained(found: Operations) -> tuple[int, int]:
     """First operation that is trained: of the shared ones, and of all."""
-    return found.first_trained(own=False), found.first_trained(own=True)
+    return found.first_trained

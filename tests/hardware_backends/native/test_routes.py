@@ -298,8 +298,11 @@ def test_explain_tells_the_route_that_is_taken(route: str) -> None:
     assert lines[1].startswith(f"route           {route}: ")
     assert "27, fused into 9 matrices on one qubit and 0 on two; " in lines[2]
     assert lines[2].endswith(f"{9 if route == 'amplitudes' else 0} CX and 0 CZ move data")
-    if route != "unitary":
+    if route == "amplitudes":
         assert f" {9 * 32 * 16 * 2**9:.3g} per training step" in lines[3]
+    if route == "samples":  # a product state: the k-th matrix meets 2**k pairs of rows
+        assert f" {32 * 16 * 2 * (2**9 - 1):.3g} per training step" in lines[3]
+    if route != "unitary":
         assert lines[4] == "state           0.125 MiB, at any depth"
     assert lines[5].endswith(" ms per training step on one core")
 
