@@ -1,5 +1,7 @@
 """The cost model against counts by hand, and in proportion."""
 
+from typing import Any
+
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
@@ -14,7 +16,7 @@ from nisqkit.hardware_backends.native.schedule import schedule
 BOTH_LANES = pytest.mark.parametrize("route", ["samples", "amplitudes"])
 
 
-def of(circuit: QuantumCircuit, batch: int, route: str = "samples", **options: int) -> Cost:
+def of(circuit: QuantumCircuit, batch: int, route: str = "samples", **options: Any) -> Cost:
     blocks = schedule(lower(circuit, [p for p in circuit.parameters if p.name.startswith("x")]))
     return cost(blocks, operations(blocks, route), batch, **options)
 

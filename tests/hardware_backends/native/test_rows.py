@@ -263,10 +263,11 @@ def test_backward_undoes_forward_and_collects_overlaps(stop: int, own: bool, sam
 
     c_re, c_im = split(end)
     sy, own_y = np.zeros((2, size, 16)), np.zeros((2, size, 16))
-    backward(
+    arguments: list[Any] = [
         re, im, c_re, c_im, table, stop, *split(d), quads(table, *split(d)), *split(d), sample,
         sy, *own_y, scratch,
-    )  # fmt: skip
+    ]  # fmt: skip
+    backward(*arguments)
     assert_allclose(re + 1j * im, states[stop], atol=1e-12)
     assert_allclose(c_re + 1j * c_im, costates[stop], atol=1e-12)
     for k, (matrix, kind, qubits) in enumerate(steps):
@@ -299,8 +300,9 @@ def test_a_product_state_takes_half_the_rows_so_far(own: bool) -> None:
     u = split(np.tile(np.concatenate([m.ravel() for m in matrices])[:, None], 16))
     d = split(np.tile(np.concatenate([m.conj().T.ravel() for m in matrices])[:, None], 16))
     unread, scratch = np.full((4, 32), np.nan), np.full((2, 32), np.nan)
+    re, im = np.empty((2, 16, 16))
     for count in range(1, NUM_QUBITS + 1):
-        re, im = np.full((2, 16, 16), np.nan)
+        re[:], im[:] = np.nan, np.nan
         re[: 2**count] = im[: 2**count] = 0
         re[0] = 1
         forward(re, im, table[:count], *u, unread, *u, -1, scratch)
@@ -314,7 +316,8 @@ def test_a_product_state_takes_half_the_rows_so_far(own: bool) -> None:
     costate = random_complex(16, 16)
     c_re, c_im = split(costate)
     sy, own_y = np.zeros((2, 16, 16)), np.zeros((2, 16, 16))
-    backward(re, im, c_re, c_im, table, 0, *d, unread, *d, -1, sy, *own_y, scratch)
+    arguments: list[Any] = [re, im, c_re, c_im, table, 0, *d, unread, *d, -1, sy, *own_y, scratch]
+    backward(*arguments)
     assert_allclose(re[0] + 1j * im[0], 1, atol=1e-14)
     # the first matrix: those of the other qubits are fixed
     rest = np.ones(1)

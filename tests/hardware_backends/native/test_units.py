@@ -70,7 +70,8 @@ def test_outputs_of_a_unit(probs: bool, by_samples: bool, unit: int, samples: li
     of, state = made(wanted, by_samples), unit_of(by_samples)
     y = np.full((BATCH, wanted.num_outputs), np.nan)
     out, scratch = np.full((len(of.strings), 16), np.nan), np.full((64, 16), np.nan)
-    outputs(unit, *split(state), by_samples, *tables(of), out, y, scratch)
+    arguments: list[Any] = [unit, *split(state), by_samples, *tables(of), out, y, scratch]
+    outputs(*arguments)
     states = by_sample(state, by_samples)
     for sample, psi in zip(samples, states.T, strict=False):
         if probs:
@@ -90,7 +91,8 @@ def test_costate_of_a_unit(probs: bool, by_samples: bool, unit: int, samples: li
     g = np.random.default_rng(2).normal(size=(BATCH, wanted.num_outputs))
     h, scratch = np.full((len(of.strings), 16), np.nan), np.full((64, 16), np.nan)
     c_re, c_im = np.full((2, *state.shape), np.nan)
-    output_costate(unit, *split(state), by_samples, *tables(of), g, h, c_re, c_im, scratch)
+    arguments: list[Any] = [unit, *split(state), by_samples, *tables(of), g, h, c_re, c_im, scratch]
+    output_costate(*arguments)
     found = by_sample(c_re + 1j * c_im, by_samples)
     for lane, psi in enumerate(by_sample(state, by_samples).T):
         if lane >= len(samples):
