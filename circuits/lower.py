@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import sympy
-import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector, ParameterVectorElement
 from qiskit.circuit.controlflow import ControlFlowOp
@@ -19,7 +17,6 @@ from qiskit.circuit.library import (
     U3Gate,
     get_standard_gate_name_mapping,
 )
-from torch import Tensor
 
 from nisqkit.circuits.amplitude import AmplitudeInput
 from nisqkit.circuits.angles import AngleMap, NonlinearMap
@@ -287,52 +284,11 @@ class _Lowering:
             tuple(sorted(self.position[p] for p in expression.parameters))
             for _, expression in self.nonlinear
         )
-        symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(len(self.parameters))]
-        rename = {p.name: s for p, s in zip(self.parameters, symbols, strict=True)}
-        formulas = []
-        for _, expression in self.nonlinear:
-            formula = sympy.sympify(expression.sympify())
-            formulas.append(
-                formula.subs({s: rename[s.name] for s in formula.free_symbols}, simultaneous=True)
-            )
-        key = f"{num_inputs}: " + "; ".join(sympy.srepr(f) for f in formulas)
-        return NonlinearMap(slots, used, key, Formulas(tuple(formulas), len(self.parameters)))
+        # SymPy takes a while to import, and most circuits have no such angle
+        from nisqkit.circuits.formulas import Formulas
 
-
-class Formulas:
-    """SymPy formulas of the parameters ``p0, p1, ...`` as one torch function."""
-
-    def __init__(self, formulas: tuple[sympy.Expr, ...], num_parameters: int) -> None:
-        self.formulas, self.num_parameters = formulas, num_parameters
-        self._compile()
-
-    def _compile(self) -> None:
-        names = ("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh")
-        table: dict[str, Any] = {name: getattr(torch, name) for name in names}
-        table |= {
-            "asin": torch.arcsin,
-            "acos": torch.arccos,
-            "atan": torch.arctan,
-            "Abs": torch.abs,
-            "signum": torch.sign,
-        }
-        symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(self.num_parameters)]
-        # SymPy would print its own sign() as a comparison, which a batch cannot answer
-        formulas = [f.replace(sympy.sign, sympy.Function("signum")) for f in self.formulas]
-        self._function = sympy.lambdify(symbols, formulas, modules=[table, "math"], cse=True)
-
-    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        """``(..., num_inputs), (..., num_weights) -> (..., number of formulas)``."""
-        columns = torch.cat([inputs, weights], dim=-1).unbind(dim=-1)
-        values = self._function(*columns)  # a number where a formula turned out to be constant
-        return torch.stack([torch.zeros_like(columns[0]) + v for v in values], dim=-1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"formulas": self.formulas, "num_parameters": self.num_parameters}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._compile()
+        found = Formulas.from_qiskit([e for _, e in self.nonlinear], self.parameters)
+        return NonlinearMap(slots, used, f"{num_inputs}: {found.key}", found)
 
 
 def _real(value: Any, expression: ParameterExpression) -> float:

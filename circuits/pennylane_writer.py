@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
-import sympy
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from nisqkit.circuits.amplitude import AmplitudeInput
 from nisqkit.circuits.gates import GATES
-from nisqkit.circuits.lower import Formulas, InputsLike, gate_class, resolve_inputs
+from nisqkit.circuits.lower import InputsLike, gate_class, resolve_inputs
 from nisqkit.circuits.names import natural_key
 from nisqkit.circuits.observables import ObservableLike, Observables
 from nisqkit.circuits.pennylane_gates import import_pennylane, operators
@@ -183,15 +182,10 @@ def _formulas(
     angles: Sequence[Any], parameters: Sequence[Parameter]
 ) -> Callable[[Tensor, Tensor], list[Any]]:
     """All angles (numbers, expressions) as one torch function; numbers become tensors too."""
-    names = {p.name: sympy.Symbol(f"p{k}", real=True) for k, p in enumerate(parameters)}
-    symbolic = []
-    for angle in angles:
-        if isinstance(angle, ParameterExpression) and angle.parameters:
-            formula = sympy.sympify(angle.sympify())
-            symbolic.append(
-                formula.subs({s: names[s.name] for s in formula.free_symbols}, simultaneous=True)
-            )
-    compiled = Formulas(tuple(symbolic), len(parameters)) if symbolic else None
+    from nisqkit.circuits.formulas import Formulas
+
+    symbolic = [a for a in angles if isinstance(a, ParameterExpression) and a.parameters]
+    compiled = Formulas.from_qiskit(symbolic, parameters) if symbolic else None
 
     def evaluate(inputs: Tensor, weights: Tensor) -> list[Any]:
         weights = weights.expand(*inputs.shape[:-1], -1)

@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import sympy
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression
@@ -203,7 +202,7 @@ def _take_angles(tree: Any, parameters: Mapping[str, Parameter]) -> dict[str, Pa
 
 def _varies(value: ParameterExpression) -> bool:
     """False for ``0 * a``, which Qiskit cannot assign to a parameter."""
-    return bool(sympy.sympify(value.sympify()).free_symbols)
+    return bool(value.sympify().free_symbols)
 
 
 def _literal(value: float) -> Any:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import sympy
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterExpression, ParameterVectorElement
 from qiskit.circuit.library import CCXGate, CSwapGate
@@ -57,15 +56,16 @@ _RESERVED = set(
 ) | {*_STANDARD, *_DEFINITIONS}
 
 _WRITTEN = {
-    sympy.sin: "sin",
-    sympy.cos: "cos",
-    sympy.tan: "tan",
-    sympy.asin: "arcsin",
-    sympy.acos: "arccos",
-    sympy.atan: "arctan",
-    sympy.exp: "exp",
-    sympy.log: "log",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "exp": "exp",
+    "log": "log",
 }
+"""OpenQASM's functions, by the names of SymPy's."""
 
 
 def to_qasm3(circuit: QuantumCircuit, inputs: InputsLike = None) -> str:
@@ -197,15 +197,17 @@ def _text(angle: Any, identifiers: Mapping[str, str]) -> str:
             f"Qiskit cannot convert the angle {angle}: write number ** parameter as "
             "(log(number) * parameter).exp()"
         )
-    return _formula(sympy.sympify(formula), identifiers)
+    return _formula(formula, identifiers)
 
 
-def _formula(formula: sympy.Expr, identifiers: Mapping[str, str]) -> str:
+def _formula(formula: Any, identifiers: Mapping[str, str]) -> str:
+    """A SymPy formula in OpenQASM."""
     if formula.is_Symbol:
         return identifiers[formula.name]
     if formula.is_number:
         return repr(float(formula))
-    if formula.func is sympy.conjugate:  # parameters are real
+    name = formula.func.__name__
+    if name == "conjugate":  # parameters are real
         return _formula(formula.args[0], identifiers)
     parts = []
     for part in formula.args:
@@ -216,8 +218,8 @@ def _formula(formula: sympy.Expr, identifiers: Mapping[str, str]) -> str:
         return (" + " if formula.is_Add else " * ").join(parts)
     if formula.is_Pow:
         return f"1.0 / {parts[0]}" if formula.exp == -1 else f"{parts[0]} ** {parts[1]}"
-    if formula.func is sympy.Abs:
+    if name == "Abs":
         return f"sqrt(({parts[0]}) ** 2.0)"
-    if formula.func not in _WRITTEN:
+    if name not in _WRITTEN:
         raise ValueError(f"OpenQASM 3 has no function {formula.func}, needed for angle {formula}")
-    return f"{_WRITTEN[formula.func]}({parts[0]})"
+    return f"{_WRITTEN[name]}({parts[0]})"

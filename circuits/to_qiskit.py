@@ -7,30 +7,33 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from math import ceil, log2
 from operator import add, mul
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import sympy
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import Barrier, UnitaryGate
 
 from nisqkit.circuits.amplitude import AmplitudeInput
-from nisqkit.circuits.lower import Formulas, gate_class
+from nisqkit.circuits.lower import gate_class
 from nisqkit.circuits.program import GateUse, Program
 
+if TYPE_CHECKING:
+    import sympy
+
 _FUNCTIONS = {
-    sympy.sin: "sin",
-    sympy.cos: "cos",
-    sympy.tan: "tan",
-    sympy.asin: "arcsin",
-    sympy.acos: "arccos",
-    sympy.atan: "arctan",
-    sympy.exp: "exp",
-    sympy.log: "log",
-    sympy.Abs: "abs",
-    sympy.sign: "sign",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "exp": "exp",
+    "log": "log",
+    "Abs": "abs",
+    "sign": "sign",
 }
+"""Methods of Qiskit's expressions, by the names of SymPy's functions."""
 
 
 def circuit_of(program: Program) -> QuantumCircuit:
@@ -97,6 +100,8 @@ def _angles(program: Program, parameters: list[Parameter]) -> list[ParameterExpr
         angles[slot] = term if isinstance(so_far, float) and so_far == 0 else term + so_far
     nonlinear = program.angle_map.nonlinear
     if nonlinear is not None:
+        from nisqkit.circuits.formulas import Formulas
+
         if not isinstance(nonlinear.function, Formulas):
             raise ValueError(
                 f"the angles of slots {list(nonlinear.slots)} are a torch function, which a "
@@ -118,6 +123,7 @@ def expression(
         ValueError: A function that Qiskit does not have.
 
     Example:
+        >>> import sympy
         >>> p = Parameter("p")
         >>> expression(sympy.sin(sympy.Symbol("p")) / 2, {"p": p}) == 0.5 * p.sin()
         True
@@ -131,12 +137,13 @@ def expression(
         return cast(ParameterExpression, reduce(add if formula.is_Add else mul, parts))
     if formula.is_Pow:
         return cast(ParameterExpression, parts[0] ** parts[1])
-    if formula.func not in _FUNCTIONS:
+    name = formula.func.__name__
+    if name not in _FUNCTIONS:
         raise ValueError(
             f"a QuantumCircuit cannot carry the function {formula.func} in {formula}: "
             f"use {', '.join(_FUNCTIONS.values())}"
         )
-    return cast(ParameterExpression, getattr(parts[0], _FUNCTIONS[formula.func])())
+    return cast(ParameterExpression, getattr(parts[0], _FUNCTIONS[name])())
 
 
 def _gate(use: GateUse, angles: list[ParameterExpression | float]) -> Any:

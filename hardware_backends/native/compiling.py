@@ -12,6 +12,7 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": can_cache(),
     "error_model": "numpy",
+    "no_cfunc_wrapper": True,  # nobody calls them from C, and compiling takes long enough
 }
 """Of functions that allocate arrays, and so count references."""
 

@@ -45,6 +45,7 @@ from nisqkit.hardware_backends.native.packed import (
     view5,
 )
 from nisqkit.hardware_backends.native.units import (
+    add_rows,
     backward_units,
     forward_units,
     unitary_backward,
@@ -294,7 +295,8 @@ def backward_parameters(  # type: ignore[no-untyped-def]
     parts = overlaps(sums, sizes, len(groups))
     total = parts[0]
     for part in range(1, len(parts)):
-        total += parts[part]
+        for c in range(2):
+            add_rows(total[c], parts[part, c])
     y_re, y_im = rows_like(total.shape[1], kept), rows_like(total.shape[1], kept)
     for e in range(len(y_re)):
         for lane in range(16):

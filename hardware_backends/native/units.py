@@ -10,6 +10,21 @@ from nisqkit.hardware_backends.native.matrices import chain, dagger, own_matrice
 from nisqkit.hardware_backends.native.packed import rows_like
 from nisqkit.hardware_backends.native.rows import backward, dense, forward
 from nisqkit.hardware_backends.native.strings import costate, expectations
+from nisqkit.hardware_backends.native.vectors import copy, scaled_add
+
+
+@njit(**INNER)
+def copy_rows(target, source):  # type: ignore[no-untyped-def]
+    """``target = source``; an assignment of slices would compile text for its error message."""
+    for i in range(len(target)):
+        copy(target, i, source, i)
+
+
+@njit(**INNER)
+def add_rows(target, source):  # type: ignore[no-untyped-def]
+    """``target += source``."""
+    for i in range(len(target)):
+        scaled_add(target, i, 1.0, source, i)
 
 
 @njit(**PART)
@@ -179,8 +194,12 @@ def backward_units(  # type: ignore[no-untyped-def]
             u, re[u], im[u], by_samples, strings, lane_signs, coefficients, places, g, h,
             c_re, c_im, scratch,
         )  # fmt: skip
-        a_re[:] = x_re[u] if len(w_re) else re[u]
-        a_im[:] = x_im[u] if len(w_re) else im[u]
+        if len(w_re):
+            copy_rows(a_re, x_re[u])
+            copy_rows(a_im, x_im[u])
+        else:
+            copy_rows(a_re, re[u])
+            copy_rows(a_im, im[u])
         if len(w_re):
             outer(c_re, c_im, a_re, a_im, m[u], scratch)
             dense(v_re, v_im, c_re, c_im, e_re, e_im)
@@ -300,13 +319,13 @@ def unitary_backward(begin, end, columns, m, ops, shared, sy):  # type: ignore[n
     c_re, c_im = rows_like(rows, v_re), rows_like(rows, v_re)
     narrow = np.empty((2, 32), v_re.dtype)
     for u in range(begin, end):
-        x_re[:] = v_re[u]
-        x_im[:] = v_im[u]
+        copy_rows(x_re, v_re[u])
+        copy_rows(x_im, v_im[u])
         c_re[:] = 0
         c_im[:] = 0
         for k in range(len(m)):
-            c_re += m[k, 0, u]
-            c_im += m[k, 1, u]
+            add_rows(c_re, m[k, 0, u])
+            add_rows(c_im, m[k, 1, u])
         backward(
             x_re, x_im, c_re, c_im, ops, 0, s_re, s_im, s_quads, s_re, s_im, -1,
             sy[u], c_re, c_im, narrow,
