@@ -109,7 +109,8 @@ class Run:
         plan, sizes = self.plan, self.sizes
         states, columns, batched = plan.prepared
         used, sums = np.zeros(sizes.used, self.dtype), np.zeros(sizes.sums)
-        g_inputs, g_weights = np.zeros_like(self.inputs), np.zeros_like(self.weights)
+        g_inputs = np.zeros(self.inputs.shape, self.dtype)
+        g_weights = np.zeros(self.weights.shape, self.dtype)
         first = plan.operations.first_trained
         stop = 0 if len(states) else first[inputs_wanted or plan.own_weighted]
         self._run_backward(np.ascontiguousarray(grad), stop, used, sums, g_inputs, g_weights)
