@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def _cpuinfo() -> dict[str, str]:
+def cpuinfo() -> dict[str, str]:
     """The first processor's lines of ``/proc/cpuinfo``."""
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line)
@@ -17,7 +17,7 @@ def _cpuinfo() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Processor, vector instructions, cores, memory, system."""
-    about = _cpuinfo()
+    about = cpuinfo()
     flags = set(about.get("flags", "").split())
     wanted = ("avx2", "fma", "avx512f", "hypervisor")
     return {

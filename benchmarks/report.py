@@ -66,8 +66,8 @@ def _roofline(section: Json) -> str:
         about = part["machine"]
         parts.append(f"## Roofline, {isa} ({32 * about['lanes']}-bit vectors)\n")
         parts.append(
-            f"Clock {about['clock_ghz']:.2f} GHz; derived peak (clock x 2 pipes x lanes x 2) "
-            f"{about['derived_gflops_per_core']:.0f} GFLOP/s per core.\n"
+            f"Clock {about['clock_ghz']:.2f} GHz; derived peak "
+            f"(clock x {about.get('pipes', 2)} full pipes x lanes x 2) {about['derived_gflops_per_core']:.0f} GFLOP/s per core.\n"
         )
         levels = list(next(iter(about["threads"].values()))["gb_per_s"])
         rows = [

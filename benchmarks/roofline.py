@@ -5,8 +5,10 @@
 
 The clock comes from a chain of shifts and exclusive ors, each of which takes one cycle and waits
 for the one before. The peak *derived* from it is ``clock * pipes * lanes * 2`` FLOPs per core and
-second, with two multiply-add pipes of full vectors, as the server processors of AMD (Zen 5) and
-Intel have; the *measured* one comes from independent chains of multiply-adds in registers.
+second, with two multiply-add pipes of full vectors, as the server processors of Intel and AMD have;
+AMD's before Zen 5 execute vectors of 512 bits in two halves, which is one such pipe (AMD, Software
+Optimization Guide for Zen 4, 57647). The *measured* one comes from independent chains of
+multiply-adds in registers.
 Bandwidth is that of ``a = b + s c`` on arrays that fit in each cache.
 """
 
@@ -22,11 +24,11 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from machine import cpuinfo
 from numba import njit, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-PIPES = 2
 CHAINS = 12
 """Independent chains: latency (4) times pipes (2) at least, and few enough for 16 registers."""
 SIZES = {"L1": 24 * 2**10, "L2": 384 * 2**10, "L3": 6 * 2**20, "memory": 384 * 2**20}
@@ -41,6 +43,13 @@ def lanes() -> int:
 
 
 LANES = lanes()
+
+
+def pipes() -> int:
+    """Multiply-adds of full vectors that a core starts per cycle."""
+    about = cpuinfo()
+    halves = about.get("vendor_id") == "AuthenticAMD" and int(about["cpu family"]) < 26
+    return 1 if halves and LANES == 16 else 2
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -161,9 +170,10 @@ def measure() -> dict[str, Any]:
     """All of it, for one thread and for all cores."""
     every = sorted({1, len(os.sched_getaffinity(0))})
     hertz = clock()
-    derived = hertz * PIPES * LANES * 2
+    derived = hertz * pipes() * LANES * 2
     result: dict[str, Any] = {
         "lanes": LANES,
+        "pipes": pipes(),
         "clock_ghz": hertz / 1e9,
         "derived_gflops_per_core": derived / 1e9,
         "threads": {},

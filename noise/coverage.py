@@ -130,13 +130,13 @@ transpile the circuit with target=device.target()
     for (name, qubits, label), count in sorted(uses.items(), key=lambda use: use[0][:2]):
         if name == "delay":
             delays += count
-        elif reason := _gap(device, name, qubits, label):
+        elif reason := gap(device, name, qubits, label):
             uncovered.append(GateUse(name, qubits, count, reason))
         elif name == "measure":
             measured.add(qubits[0])
         else:
             calibration = device.gate(name, qubits)
-            assert calibration is not None, "_gap has found it"
+            assert calibration is not None, "gap has found it"
             (virtual if calibration.is_virtual else noisy).append(GateUse(name, qubits, count))
     return Coverage(
         device=device.name,
@@ -149,7 +149,7 @@ transpile the circuit with target=device.target()
     )
 
 
-def _gap(device: Device, name: str, qubits: tuple[int, ...], label: str | None) -> str:
+def gap(device: Device, name: str, qubits: tuple[int, ...], label: str | None = None) -> str:
     """Return why a gate or a measurement would run without its noise; "" if it would not."""
     if name == "measure":
         unread = device.readout[qubits[0]] is None
