@@ -67,7 +67,8 @@ def _roofline(section: Json) -> str:
         parts.append(f"## Roofline, {isa} ({32 * about['lanes']}-bit vectors)\n")
         parts.append(
             f"Clock {about['clock_ghz']:.2f} GHz; derived peak "
-            f"(clock x {about.get('pipes', 2)} full pipes x lanes x 2) {about['derived_gflops_per_core']:.0f} GFLOP/s per core.\n"
+            f"(clock x {about.get('pipes', 2)} full pipes x lanes x 2) "
+            f"{about['derived_gflops_per_core']:.0f} GFLOP/s per core.\n"
         )
         levels = list(next(iter(about["threads"].values()))["gb_per_s"])
         rows = [
