@@ -6,7 +6,8 @@ backwards, and the overlaps:
 - 2x2: 8 for each of these four, 32 in all;
 - 4x4: 16 for each, 64 in all; a CZ, a CX that moves rows, and an exchange of lanes and rows move
   data in the time of 5, 10 and 30;
-- a unitary that all samples share: 4 per row, for the state, the co-state and its own co-state.
+- a unitary that all samples share: 4 per row, for the state, the co-state and its own co-state;
+- a pass over a state that does not fit in the cache moves 48 bytes per amplitude in the time of 200.
 
 Beside that every operation of every unit takes a while, and so does every factor of a matrix that
 is built and differentiated.
@@ -31,6 +32,9 @@ MOVES = np.array([0.0, 0.0, 10.0, 5.0, 30.0])
 
 DENSE = 12.0
 """Multiply-adds per amplitude and row of a unitary."""
+
+PASS = 200.0
+"""Time of moving state and co-state through a pass, in multiply-adds per amplitude."""
 
 SETS = np.array([2, 4, 4, 4, 16])
 """Rows that belong together, by kind of operation; `rows.COUNT` counts such sets."""
@@ -111,7 +115,7 @@ def cost(
     dense = amplitudes * DENSE * operations.rows * (columns > 0)
     parts = units * operations.chunks
     needed = _work(operations.head, ARITHMETIC, parts) + _work(operations.tail, ARITHMETIC, columns)
-    moved = _work(operations.table, MOVES, parts)
+    moved = _work(operations.table, MOVES, parts) + amplitudes * PASS * len(operations.passes)
     near = 4 * operations.rows * LANES * itemsize <= CACHE or bool(operations.passes)
     rate = (machine.rate if near else machine.far_rate) * 4 / itemsize
     calls = parts * len(operations.head) + columns * len(operations.tail)
