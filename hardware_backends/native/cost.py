@@ -7,7 +7,8 @@ backwards, and the overlaps:
 - 4x4: 16 for each, 64 in all; a CZ, a CX that moves rows, and an exchange of lanes and rows move
   data in the time of 5, 10 and 30;
 - a unitary that all samples share: 4 per row, for the state, the co-state and its own co-state;
-- a pass over a state that does not fit in the cache moves 48 bytes per amplitude in the time of 200.
+- a pass over a state that does not fit in the cache moves 48 bytes per amplitude, in the time of
+  200.
 
 Beside that every operation of every unit takes a while, and so does every factor of a matrix that
 is built and differentiated.
