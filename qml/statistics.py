@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 
 class MeanInterval(NamedTuple):
@@ -48,6 +47,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         raise ValueError(
             f"correct={correct}, total={total}: total must be at least 1, and correct in 0..total"
         )
+    from scipy.special import ndtri  # importing it takes 0.1 s
+
     z = float(ndtri(0.5 + _check(confidence) / 2))
     share = correct / total
     middle = share + z**2 / (2 * total)
@@ -89,6 +90,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
         )
     if not np.isfinite(sample).all():
         raise ValueError(f"values must be finite, given {sample.tolist()}")
+    from scipy.special import stdtrit  # importing it takes 0.1 s
+
     quantile = float(stdtrit(len(sample) - 1, 0.5 + _check(confidence) / 2))
     mean = float(sample.mean())
     half = quantile * float(sample.std(ddof=1)) / math.sqrt(len(sample))
