@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit
-from qiskit.circuit import ParameterVector
 from qiskit_aer import AerSimulator
-from qiskit_aer.noise import NoiseModel
 
-from nisqkit.circuits.gates import GATES
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
+from nisqkit.hardware_backends.aer_circuits import (
+    AerCircuit,
+    FloatArray,
+    ideal_circuit,
+    noisy_circuit,
+    on_device,
+)
 from nisqkit.hardware_backends.aer_noise import aer_noise_model
 from nisqkit.hardware_backends.base import Backend, Result
+from nisqkit.hardware_backends.bound import Binder
 from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.sampling import (
     draw,
@@ -29,12 +32,10 @@ from nisqkit.hardware_backends.sampling import (
     measurement_bases,
     scores,
 )
-from nisqkit.hardware_backends.slot_circuit import slot_angles, slot_circuit
-from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
-from nisqkit.noise.coverage import coverage
+from nisqkit.hardware_backends.transpile import Transpiled
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 
-FloatArray = NDArray[np.float64]
 _Options = tuple[str, str, Device | None]  # method, precision, device
 
 _METHODS = ("automatic", "statevector", "density_matrix")
@@ -42,77 +43,39 @@ _DENSITY_QUBITS = 12  # beyond this, single shots are faster than 4**n numbers
 _GATES_PER_RUN = 400_000  # Aer copies the circuit for every sample: this is about 300 MB
 
 
-@dataclass(frozen=True, eq=False)
-class _Circuit:
-    """What Aer runs for one program in one basis.
-
-    Attributes:
-        circuit: Every angle is one parameter of `slots`, without arithmetic, which Aer binds
-            quickly.
-        slots: The parameters.
-        measured: The qubit that holds each logical qubit at the end.
-        transpiled: Where it came from, if there is a device.
-    """
-
-    circuit: QuantumCircuit
-    slots: ParameterVector
-    measured: tuple[int, ...]
-    transpiled: Transpiled | None = None
-
-    def angles(self, task: Task) -> FloatArray:
-        """Values of `slots` for every sample of a task."""
-        with torch.no_grad():
-            values = slot_angles(task.program, task.inputs, task.weights)
-            if self.transpiled is not None:
-                values = self.transpiled.native.angles(values, values.new_zeros(0))
-        return values.double().cpu().numpy()
-
-    def readout(self, probabilities: FloatArray) -> FloatArray:
-        """Probabilities of what is read, given those of what is there: ``(batch, 2**n)`` both."""
-        if self.transpiled is None:
-            return probabilities
-        n = len(self.measured)
-        table = probabilities.reshape(-1, *[2] * n)
-        for logical, qubit in enumerate(self.measured):
-            pair = self.transpiled.reduced_device.readout[qubit]
-            assert pair is not None, "coverage has been checked"
-            read_1_after_0, read_0_after_1 = pair
-            confusion = np.array(
-                [[1 - read_1_after_0, read_0_after_1], [read_1_after_0, 1 - read_0_after_1]]
-            )
-            axis = n - logical
-            table = np.moveaxis(np.tensordot(confusion, table, axes=(1, axis)), 0, axis)
-        return np.asarray(table.reshape(len(probabilities), -1), dtype=np.float64)
-
-
 class AerBackend(Backend):
-    """Qiskit Aer's simulators, exact or with the noise of a device.
+    """Qiskit Aer's simulators, exact or with noise.
 
     Without noise: state vectors. With a device: the circuit is transpiled for it, together with the
     rotations into each measurement basis, which are as noisy as all other gates; every gate must
     have a noise channel; and the device's readout errors, different for 0 and 1, act on the
     measured probabilities. Exact values come from density matrices of the qubits that are used.
+    A noise model does the same with its own channels and confusions; one without a device takes
+    circuits as they are, and its rotations into a measurement basis are exact.
+
+    The noise of a device is Qiskit's own (`aer_noise_model`), so that values agree with other
+    users of Aer and can be held against the native engine's. Aer leaves out what happens with a
+    probability below 1e-10, which moves values by some 1e-8; the channels of a noise model are
+    part of the circuit, where nothing is left out.
 
     Shots are drawn from these exact probabilities, which for measurements at the end of a circuit
-    has the same law as running it shot by shot; above 12 used qubits a noisy circuit is really run
-    shot by shot. Tasks in float32 are simulated in single precision, tasks in float64 in double
-    precision.
-
-    Attributes:
-        device: The device whose noise is simulated, or ``None``.
+    has the same law as running it shot by shot; above 12 used qubits a circuit with the noise of a
+    device is really run shot by shot. Tasks in float32 are simulated in single precision, tasks in
+    float64 in double precision.
 
     Args:
-        noise: A device, or ``None`` for a perfect machine.
+        noise: A device, a noise model, or ``None`` for a perfect machine.
         layout: Physical qubits of the logical ones; ``None`` lets Qiskit choose. Only with a
             device.
         optimization_level: Of Qiskit's transpiler, 0 to 3.
         seed: Of Qiskit's transpiler.
-        method: ``"density_matrix"``, ``"statevector"`` (with noise: shot by shot) or
+        method: ``"density_matrix"``, ``"statevector"`` (with a device: shot by shot) or
             ``"automatic"``.
 
     Raises:
-        TypeError: ``noise`` is not a `Device`.
-        ValueError: Unknown ``method``, or a layout without a device.
+        TypeError: ``noise`` is neither a device nor a noise model.
+        ValueError: Unknown ``method``, ``"statevector"`` with a noise model, or a layout without a
+            device.
 
     Example:
         >>> from nisqkit.circuits import Observables, angle, lower
@@ -130,48 +93,40 @@ class AerBackend(Backend):
 
     def __init__(
         self,
-        noise: Device | None = None,
+        noise: Device | NoiseModel | None = None,
         *,
         layout: Sequence[int] | None = None,
         optimization_level: int = 2,
         seed: int = 0,
         method: str = "automatic",
     ) -> None:
-        if noise is not None and not isinstance(noise, Device):
-            raise TypeError(
-                f"the aer backend takes a Device as noise (Device.load, Device.from_backend), "
-                f"or None, not {type(noise).__name__}"
-            )
         if method not in _METHODS:
             raise ValueError(f"method is {method!r}: give one of {', '.join(map(repr, _METHODS))}")
         if layout is not None and noise is None:
             raise ValueError(
                 "layout needs a device: give noise=Device.load(...), or leave layout out"
             )
-        self.device = noise
-        self.layout = None if layout is None else tuple(layout)
-        self.optimization_level = optimization_level
-        self.seed = seed
+        if isinstance(noise, NoiseModel) and method == "statevector":
+            raise ValueError(
+                "method='statevector' cannot run the channels of a noise model: leave method out, "
+                "or give a Device as noise"
+            )
+        self.binder = (
+            None if noise is None else Binder.make(noise, layout, optimization_level, seed)
+        )
+        self.channels = isinstance(noise, NoiseModel)
         self.method = method
 
     def __repr__(self) -> str:
-        noise = "no noise" if self.device is None else self.device.name
+        noise = "no noise" if self.binder is None else self.binder.model.name
         return f"AerBackend({noise}, method={self.method!r})"
 
     def transpile(self, program: Program) -> Transpiled | None:
         """Return the program as the device gets it, without measurements; None without a device."""
-        if self.device is None:
-            return None
-        return transpile_to(
-            program,
-            self.device,
-            layout=self.layout,
-            optimization_level=self.optimization_level,
-            seed=self.seed,
-        )
+        return None if self.binder is None else self.binder.transpile(program)
 
     def check(self, task: Task) -> None:
-        """Raise if the task cannot be run: see `transpile_to`, `nisqkit.noise.coverage` and below.
+        """Raise if the task cannot be run: see `transpile_to`, `NoiseModel.bind` and below.
 
         Raises:
             ValueError: The circuit does not fit the device, a gate or a readout has no known noise,
@@ -197,7 +152,7 @@ class AerBackend(Backend):
         """See `Backend.run`; circuits that share a noise model are one call of Aer."""
         for task in tasks:
             self.check(task)
-        work: dict[_Options, list[tuple[_Circuit, FloatArray]]] = {}
+        work: dict[_Options, list[tuple[AerCircuit, FloatArray]]] = {}
         places: list[list[tuple[_Options, int]]] = []
         for task in tasks:
             places.append([])
@@ -236,8 +191,8 @@ class AerBackend(Backend):
             for sample, row in enumerate(circuit.angles(task)):
                 seed = int(generator(task.seed, sample, group).integers(2**31))
                 found = simulator.run(
-                    _with_measurements(circuit),
-                    parameter_binds=[_bindings(circuit, row[None])],
+                    circuit.with_measurements,
+                    parameter_binds=[circuit.bindings(row[None])],
                     shots=task.shots,
                     seed_simulator=seed,
                 ).result()
@@ -246,41 +201,30 @@ class AerBackend(Backend):
             tables.append(table)
         return tables
 
-    def _circuit(self, program: Program, basis: str) -> _Circuit:
-        body = self.transpile(program)
-        if body is None:
-            return _ideal(in_basis(program.by_slots, basis))
-        measured = in_basis(program.by_slots, basis)
-        if measured == program.by_slots:
-            return _noisy(body)
-        assert self.device is not None
-        # every basis starts on the same qubits
-        return _noisy(
-            transpile_to(
-                measured,
-                self.device,
-                layout=body.initial_layout,
-                optimization_level=self.optimization_level,
-                seed=self.seed,
-            )
-        )
+    def _circuit(self, program: Program, basis: str) -> AerCircuit:
+        if self.binder is None:
+            return ideal_circuit(in_basis(program.by_slots, basis))
+        if self.channels:
+            return noisy_circuit(self.binder.bind(program, basis))
+        transpiled = self.binder.transpile(program, basis)
+        assert transpiled is not None, "a Device has been given"
+        return on_device(transpiled)
 
-    def _shot_by_shot(self, task: Task, circuit: _Circuit) -> bool:
-        if self.device is None or self.method == "density_matrix":
+    def _shot_by_shot(self, task: Task, circuit: AerCircuit) -> bool:
+        if circuit.device is None or self.method == "density_matrix":
             return False
         wide = circuit.circuit.num_qubits > _DENSITY_QUBITS
         return self.method == "statevector" or (task.shots is not None and wide)
 
-    def _method(self, task: Task, circuit: _Circuit) -> str:
+    def _method(self, task: Task, circuit: AerCircuit) -> str:
         if self.method != "automatic":
             return self.method
-        exact_noise = self.device is not None and not self._shot_by_shot(task, circuit)
+        exact_noise = self.binder is not None and not self._shot_by_shot(task, circuit)
         return "density_matrix" if exact_noise else "statevector"
 
-    def _options(self, task: Task, circuit: _Circuit) -> _Options:
+    def _options(self, task: Task, circuit: AerCircuit) -> _Options:
         precision = "double" if task.inputs.dtype == torch.float64 else "single"
-        device = None if circuit.transpiled is None else circuit.transpiled.reduced_device
-        return self._method(task, circuit), precision, device
+        return self._method(task, circuit), precision, circuit.device
 
 
 @lru_cache(maxsize=16)
@@ -288,71 +232,24 @@ def _simulator(method: str, precision: str, device: Device | None) -> AerSimulat
     return AerSimulator(
         method=method,
         precision=precision,
-        noise_model=None if device is None else _noise_model(device),
+        noise_model=None if device is None else aer_noise_model(device),
         max_parallel_experiments=0,  # one sample per thread: the circuits are small
     )
 
 
-@lru_cache(maxsize=16)
-def _noise_model(device: Device) -> NoiseModel:
-    return aer_noise_model(device)
-
-
-@lru_cache(maxsize=1)
-def bindable_gates() -> frozenset[str]:
-    """Return the gates of the table that Aer runs as they are, with the right angles.
-
-    Without the parameterised controlled ones (``cp``, ``crx``, ``cu3``, ...): Aer 0.18 leaves their
-    angles at 0 when it binds parameters itself (its issues 2323 and 2403).
-    """
-    known = AerSimulator(method="statevector").configuration().basis_gates
-    exchange = {"rxx", "ryy", "rzz", "rzx"}
-    safe = {n for n, g in GATES.items() if g.num_qubits == 1 or g.num_params == 0 or n in exchange}
-    return frozenset(safe.intersection(known))
-
-
-@lru_cache(maxsize=128)
-def _ideal(program: Program) -> _Circuit:
-    circuit, slots = slot_circuit(program, keep=bindable_gates() | {"unitary"})
-    return _Circuit(circuit, slots, tuple(range(program.num_qubits)))
-
-
-@lru_cache(maxsize=128)
-def _noisy(transpiled: Transpiled) -> _Circuit:
-    circuit, slots = slot_circuit(transpiled.native)
-    result = _Circuit(circuit, slots, transpiled.measured, transpiled)
-    coverage(_with_measurements(result), transpiled.reduced_device).check()
-    angled = {use.name for use in transpiled.native.gates if use.slots}
-    assert angled <= bindable_gates(), f"Aer cannot bind the angles of {angled - bindable_gates()}"
-    return result
-
-
-def _with_measurements(circuit: _Circuit) -> QuantumCircuit:
-    n = len(circuit.measured)
-    result = QuantumCircuit(circuit.circuit.num_qubits, n)
-    result.compose(circuit.circuit, inplace=True)
-    result.measure(circuit.measured, range(n))
-    return result
-
-
-def _bindings(circuit: _Circuit, angles: FloatArray) -> dict[Any, list[float]]:
-    used = circuit.circuit.parameters
-    return {p: angles[:, k].tolist() for k, p in enumerate(circuit.slots) if p in used}
-
-
 def _probabilities(
-    simulator: AerSimulator, items: Sequence[tuple[_Circuit, FloatArray]]
+    simulator: AerSimulator, items: Sequence[tuple[AerCircuit, FloatArray]]
 ) -> list[FloatArray]:
     """Probabilities of what is read, ``(batch, 2**n)`` for each circuit with its angles."""
-    tables = [np.empty((len(angles), 2 ** len(c.measured))) for c, angles in items]
+    tables = [np.empty((len(angles), 2 ** len(c.saved))) for c, angles in items]
     for parts in _portions(items):
         circuits, bindings = [], []
         for index, rows in parts:
             circuit, angles = items[index]
             saved = circuit.circuit.copy()
-            saved.save_probabilities(list(circuit.measured))
+            saved.save_probabilities(list(circuit.saved))
             circuits.append(saved)
-            bindings.append(_bindings(circuit, angles[rows]))
+            bindings.append(circuit.bindings(angles[rows]))
         found = simulator.run(circuits, parameter_binds=bindings, shots=1).result()
         position = 0
         for (index, rows), binding in zip(parts, bindings, strict=True):
@@ -366,12 +263,12 @@ def _probabilities(
     return [c.readout(table) for (c, _), table in zip(items, tables, strict=True)]
 
 
-def _portions(items: Sequence[tuple[_Circuit, FloatArray]]) -> Iterator[list[tuple[int, slice]]]:
+def _portions(items: Sequence[tuple[AerCircuit, FloatArray]]) -> Iterator[list[tuple[int, slice]]]:
     """Split the work into calls of Aer that fit in memory: lists of (item, rows)."""
     portion: list[tuple[int, slice]] = []
     room = _GATES_PER_RUN
     for index, (circuit, angles) in enumerate(items):
-        size = max(1, circuit.circuit.size())
+        size = circuit.size
         start = 0
         while start < len(angles):
             stop = min(len(angles), start + max(1, room // size))

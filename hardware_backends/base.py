@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 
 
@@ -58,3 +59,11 @@ class Backend(ABC):
 
         It is called before any work is done or money spent.
         """
+
+    def random(self, program: Program, shots: int | None) -> bool:
+        """Whether two runs with different seeds may differ."""
+        return shots is not None
+
+    def describe(self, program: Program) -> str:
+        """How a program is run, in a few words, where that is not plain from the name."""
+        return ""

@@ -13,6 +13,7 @@ from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.gradients import SPSA, parameter_shift, spsa
 from nisqkit.hardware_backends.registry import get_backend
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 
 DIFF_METHODS = ("auto", "adjoint", "backprop", "parameter-shift", "spsa")
 
@@ -24,7 +25,7 @@ class Execution:
     Attributes:
         backend: A name (see `available_backends`), a `Backend`, or a Qiskit V2 estimator or
             sampler.
-        noise: The device whose noise the backend simulates.
+        noise: The device whose noise the backend simulates, or a noise model.
         diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift),
             ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
 
@@ -34,7 +35,7 @@ class Execution:
     """
 
     backend: str | Backend | Any = "native"
-    noise: Device | None = None
+    noise: Device | NoiseModel | None = None
     diff_method: str | SPSA = "auto"
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ device samples by itself, and only its own seed counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
 from itertools import product
@@ -26,6 +27,7 @@ from torch.autograd.function import once_differentiable
 
 from nisqkit.circuits.amplitude import convert_angles, synthesise
 from nisqkit.circuits.names import unknown
+from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.pennylane_gates import import_pennylane, operators
 from nisqkit.circuits.pennylane_writer import to_pennylane_observable
 from nisqkit.circuits.program import Program
@@ -33,6 +35,8 @@ from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.sampling import draw, estimate, in_basis, measurement_bases, signs
+from nisqkit.noise.noisy_program import NoisyProgram
+from nisqkit.noise.pennylane_io import pennylane_operations
 
 _BACKPROP = ("default.qubit",)
 _ADJOINT = ("lightning.qubit", "lightning.kokkos", "lightning.gpu")
@@ -114,52 +118,65 @@ class PennyLaneBackend(Backend):
         results = iter(self._execute([tape for plan in plans for tape in plan.tapes]))
         return [plan.read([next(results) for _ in plan.tapes]) for plan in plans]
 
-    def _plan(self, task: Task) -> _Plan:
+    def _plan(self, task: Task) -> Plan:
         """The tapes of a task, and how to read their results."""
         if not task.batch:
             empty = task.inputs.new_zeros(0, task.observables.num_outputs)
-            return _Plan([], lambda _: Result(empty, None if task.shots is None else empty))
-        with torch.set_grad_enabled(task.shots is None and torch.is_grad_enabled()):
-            angles = task.program.angles(task.inputs, task.weights).to("cpu", torch.float64)
+            return Plan([], lambda _: Result(empty, None if task.shots is None else empty))
         if task.shots is None:
-            tapes, read = self._exact(task, angles)
-            return _Plan(tapes, lambda results: Result(read(results).to(task.inputs)))
-        parts = [
-            self._outcomes(in_basis(task.program, basis), angles, task.shots)
-            for basis in measurement_bases(task.observables)
-        ]
-        return _Plan(
+            tapes, read = self._exact(task)
+            return Plan(tapes, lambda results: Result(read(results).to(task.inputs)))
+        with torch.no_grad():
+            parts = [self._outcomes(task, basis) for basis in measurement_bases(task.observables)]
+        return Plan(
             [tape for part in parts for tape in part.tapes],
             lambda results: self._estimate(task, parts, iter(results)),
         )
 
-    def _exact(self, task: Task, angles: Tensor) -> _Plan:
+    def _exact(self, task: Task) -> Plan:
         """Exact outputs, ``(batch, num_outputs)``."""
-        program, observables = task.program, task.observables
-        adjoint = self.gradient == "adjoint" and angles.requires_grad
-        if adjoint:  # differentiates gates and expectation values, but no states or probabilities
+        program, observables, angles = (
+            task.program,
+            task.observables,
+            program_angles(task.program, task),
+        )
+        if self.gradient == "adjoint" and angles.requires_grad:
+            # differentiates gates and expectation values, but no states or probabilities
             program, matrix = synthesise(program)
             angles = convert_angles(task.program, matrix, angles)
-        if observables.sums is None and not adjoint:
-            return self._tapes(program, angles, None)
+            if observables.sums is None:
+                strings = ["".join(letters) for letters in product("IZ", repeat=program.num_qubits)]
+                mix = torch.as_tensor(signs(strings)) / len(strings)
+                return self._expectations(program, angles, strings, mix)
+        return self._values(program, angles, observables)
+
+    def _values(
+        self, program: Program | NoisyProgram, angles: Tensor, observables: Observables
+    ) -> Plan:
+        """Expectation values, or all probabilities of the program's qubits."""
         if observables.sums is None:
-            strings = ["".join(letters) for letters in product("IZ", repeat=program.num_qubits)]
-            mix = torch.as_tensor(signs(strings)) / len(strings)
-        else:
-            strings = list(observables.strings)
-            mix = torch.as_tensor(observables.coefficients.T)
+            return self._tapes(program, angles, None)
+        mix = torch.as_tensor(observables.coefficients.T)
+        return self._expectations(program, angles, list(observables.strings), mix)
+
+    def _expectations(
+        self, program: Program | NoisyProgram, angles: Tensor, strings: list[str], mix: Tensor
+    ) -> Plan:
+        """Expectation values of Pauli strings, times a matrix."""
         measured = [k for k, string in enumerate(strings) if set(string) != {"I"}]
         constant = mix.sum(dim=0) - mix[measured].sum(dim=0)
         if not measured:
-            return _Plan([], lambda _: constant.expand(len(angles), -1))
+            return Plan([], lambda _: constant.expand(len(angles), -1))
         tapes, read = self._tapes(program, angles, [strings[k] for k in measured])
-        return _Plan(tapes, lambda results: constant + read(results) @ mix[measured])
+        return Plan(tapes, lambda results: constant + read(results) @ mix[measured])
 
-    def _outcomes(self, program: Program, angles: Tensor, shots: int) -> _Plan:
+    def _outcomes(self, task: Task, basis: str) -> Plan:
         """Exact probabilities of a simulator or counts of another device, ``(batch, 2**n)``."""
+        program, angles = in_basis(task.program, basis), program_angles(task.program, task)
         if self.seeded:
             return self._tapes(program, angles, None)
-        qp, n = import_pennylane(), program.num_qubits
+        qp, n, shots = import_pennylane(), program.num_qubits, task.shots
+        assert shots is not None
         measured = [qp.sample(wires=range(n))]
         tapes = [
             qp.tape.QuantumScript(_operations(program, row), measured, shots=shots)
@@ -171,9 +188,9 @@ class PennyLaneBackend(Backend):
             rows = [np.bincount(b @ 2 ** np.arange(n), minlength=2**n) for b in bits]
             return torch.as_tensor(np.array(rows))
 
-        return _Plan(tapes, count)
+        return Plan(tapes, count)
 
-    def _estimate(self, task: Task, parts: list[_Plan], results: Iterator[Any]) -> Result:
+    def _estimate(self, task: Task, parts: list[Plan], results: Iterator[Any]) -> Result:
         assert task.shots is not None
         tables = [part.read([next(results) for _ in part.tapes]).numpy() for part in parts]
         counts = draw(tables, task.shots, task.seed) if self.seeded else tables
@@ -181,14 +198,17 @@ class PennyLaneBackend(Backend):
         assert found.std is not None
         return Result(found.values.to(task.inputs), found.std.to(task.inputs))
 
-    def _tapes(self, program: Program, angles: Tensor, strings: list[str] | None) -> _Plan:
+    def _tapes(
+        self, program: Program | NoisyProgram, angles: Tensor, strings: list[str] | None
+    ) -> Plan:
         """Expectation values of Pauli strings, or all probabilities: ``(batch, results)``."""
         qp, batch = import_pennylane(), len(angles)
         if strings is None:  # PennyLane takes the first wire as the most significant bit
             measured = [qp.probs(wires=range(program.num_qubits)[::-1])]
         else:
             measured = [qp.expval(to_pennylane_observable(string)) for string in strings]
-        batched = set(program.angle_map.batched_slots)
+        plain = program.program if isinstance(program, NoisyProgram) else program
+        batched = set(plain.angle_map.batched_slots)
         if self.gradient == "backprop":
             columns = angles.unbind(dim=1)
             rows = [[c if s in batched else c[0] for s, c in enumerate(columns)]]
@@ -205,7 +225,7 @@ class PennyLaneBackend(Backend):
             table = torch.cat([t.reshape(-1, t.shape[-1]) for t in tables])
             return table.expand(batch, -1)
 
-        return _Plan(tapes, read)
+        return Plan(tapes, read)
 
     def _execute(self, tapes: list[Any]) -> list[Any]:
         """Results of all tapes, in order."""
@@ -229,16 +249,27 @@ class PennyLaneBackend(Backend):
         return [results[k] for k in range(len(tapes))]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Tapes, and the function that turns their results into numbers."""
 
     tapes: list[Any]
     read: Callable[[list[Any]], Any]
 
 
-def _operations(program: Program, angles: Sequence[Any]) -> list[Any]:
+def program_angles(program: Program, task: Task) -> Tensor:
+    """The angles of a task, for a program that takes its inputs and weights."""
+    return program.angles(task.inputs, task.weights).to("cpu", torch.float64)
+
+
+def _operations(program: Program | NoisyProgram, angles: Sequence[Any]) -> list[Any]:
     """The PennyLane operators of a program; each angle is a number or a tensor."""
     qp = import_pennylane()
+    if isinstance(program, NoisyProgram):
+        noisy, program = program, program.program
+        # the state is written here, where its amplitudes may be tensors
+        rest = replace(noisy, program=replace(program, prepare=None))
+        gates = pennylane_operations(rest, angles)
+        return _operations(replace(program, gates=()), angles) + gates
     operations: list[Any] = []
     if program.prepare is not None:
         amplitudes = [torch.as_tensor(angles[s]) for s in program.prepare.slots]

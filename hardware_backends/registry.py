@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from nisqkit.circuits.names import unknown
 from nisqkit.hardware_backends.base import Backend
@@ -10,6 +10,7 @@ from nisqkit.hardware_backends.native import NativeBackend
 from nisqkit.hardware_backends.reference import ReferenceBackend
 from nisqkit.hardware_backends.torch_engine import TorchBackend
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 
 NAMES = (
     "native",
@@ -31,12 +32,13 @@ def available_backends() -> tuple[str, ...]:
     return NAMES
 
 
-def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Backend:
+def get_backend(backend: str | Backend | Any, noise: Device | NoiseModel | None = None) -> Backend:
     """A backend from its name, or from a Qiskit V2 primitive; backends pass through.
 
     Args:
         backend: A name, a `Backend`, or a V2 estimator or sampler object.
-        noise: The device whose noise is simulated; only ``"aer"`` does that.
+        noise: The device whose noise is simulated, or a noise model: ``"native"``, ``"aer"`` and
+            ``"pennylane:default.mixed"`` do that.
 
     Raises:
         ValueError: An unknown name, or noise for a backend that does not simulate it.
@@ -46,16 +48,16 @@ def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Ba
         from nisqkit.hardware_backends.aer import AerBackend
 
         return AerBackend(noise=noise)
+    if backend == "native" and noise is not None:
+        from nisqkit.hardware_backends.native.noisy import NoisyBackend
+
+        return NoisyBackend(noise)
+    if backend == "pennylane:default.mixed" and noise is not None:
+        from nisqkit.hardware_backends.pennylane_noisy import PennyLaneNoisyBackend
+
+        return PennyLaneNoisyBackend(noise)
     if noise is not None:
-        name = (
-            backend
-            if isinstance(backend, str)
-            else getattr(backend, "name", type(backend).__name__)
-        )
-        raise ValueError(
-            f"backend {name!r} does not simulate device noise: "
-            f"use backend='aer' with noise={noise.name}"
-        )
+        _refuse(backend, noise)
     if isinstance(backend, Backend):
         return backend
     if backend == "native":
@@ -74,3 +76,17 @@ def get_backend(backend: str | Backend | Any, noise: Device | None = None) -> Ba
     from nisqkit.hardware_backends.qiskit_primitives import primitive_backend
 
     return primitive_backend(backend)
+
+
+def _refuse(backend: Any, noise: Any) -> NoReturn:
+    wanted = f"noise={getattr(noise, 'name', repr(noise))}"
+    if isinstance(backend, Backend):
+        raise ValueError(
+            f"backend is a {type(backend).__name__}, and {wanted} goes with a backend's name: use "
+            "backend='native', or an object that has the noise, such as NoisyBackend(noise)"
+        )
+    name = backend if isinstance(backend, str) else getattr(backend, "name", type(backend).__name__)
+    raise ValueError(
+        f"backend {name!r} does not simulate device noise: use backend='native', 'aer' or "
+        f"'pennylane:default.mixed' with {wanted}"
+    )
