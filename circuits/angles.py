@@ -64,6 +64,33 @@ class AngleMap:
         names = tuple(f"slot[{s}]" for s in range(num_slots))
         return cls(names, (), (0.0,) * num_slots, tuple((s, s, 1.0) for s in range(num_slots)))
 
+    def after(self, first: AngleMap) -> AngleMap:
+        """The map that takes the parameters of ``first``, whose slots are the inputs of this one.
+
+        Both must be affine, and this one without weights.
+
+        Example:
+            >>> once = AngleMap(("x",), ("w",), (0.0, 1.0), ((0, 0, 2.0), (1, 1, 1.0)))
+            >>> total = AngleMap(("a", "b"), (), (0.5,), ((0, 0, 1.0), (0, 1, -1.0)))
+            >>> total.after(once)
+            AngleMap(inputs=('x',), weights=('w',), constants=(-0.5,), \
+terms=((0, 0, 2.0), (0, 1, -1.0)), nonlinear=None)
+        """
+        assert self.nonlinear is None and first.nonlinear is None and not self.weights
+        assert len(self.inputs) == first.num_slots
+        by_slot: list[list[tuple[int, float]]] = [[] for _ in first.constants]
+        for slot, parameter, coefficient in first.terms:
+            by_slot[slot].append((parameter, coefficient))
+        constants = list(self.constants)
+        terms: dict[tuple[int, int], float] = {}
+        for slot, inner, outer in self.terms:
+            constants[slot] += outer * first.constants[inner]
+            for parameter, coefficient in by_slot[inner]:
+                key = slot, parameter
+                terms[key] = terms.get(key, 0.0) + outer * coefficient
+        kept = tuple((*key, c) for key, c in sorted(terms.items()) if c != 0)
+        return AngleMap(first.inputs, first.weights, tuple(constants), kept)
+
     @property
     def num_slots(self) -> int:
         """Number of angles."""

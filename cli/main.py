@@ -14,10 +14,12 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from nisqkit.cli.console import console, device_names, errors
+from nisqkit.cli.console import console, errors
 from nisqkit.cli.demo import demo
+from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.train import train
+from nisqkit.cli.why import why
 
 INTERRUPTED = 130
 FAILED = 2
@@ -53,6 +55,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(device)
+app.command()(why)
 app.command()(demo)
 
 
@@ -77,24 +81,17 @@ def _options(
 
 
 @app.command()
-def devices(
-    name: Annotated[
-        str | None, typer.Argument(help="Show the calibration of this one.", show_default="all")
-    ] = None,
-) -> None:
-    """List the noisy devices for --device, with qubits and date; or show the calibration of one."""
+def devices() -> None:
+    """List the devices, with qubits and date; `nisqkit device NAME` shows one."""
     from nisqkit.noise.device import Device
     from nisqkit.noise.device_sources import available_devices
 
-    if name is not None:
-        print(Device.load(*device_names([name])).summary())
-        return
     names = available_devices()
     width = max(map(len, names))
     with warnings.catch_warnings(action="ignore"):  # what a snapshot says about itself when loaded
-        for device in map(Device.load, names):
-            date = f"{device.date:%Y-%m-%d}" if device.date else "undated"
-            print(f"{device.name:<{width}} {device.num_qubits:>4} qubits, {date}")
+        for found in map(Device.load, names):
+            date = f"{found.date:%Y-%m-%d}" if found.date else "undated"
+            print(f"{found.name:<{width}} {found.num_qubits:>4} qubits, {date}")
 
 
 @app.command()

@@ -85,6 +85,14 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="exact: train on the full noise of the --device, with exact gradients.",
+            show_default="noise-free",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     shots: Annotated[
         int | None,
         typer.Option(
@@ -197,6 +205,7 @@ def train(
         "model": model,
         "backend": backend,
         "devices": device_names(device) or None,
+        "noise": noise,
         "shots": shots,
         "epochs": epochs,
         "batch_size": batch_size,

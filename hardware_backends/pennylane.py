@@ -209,7 +209,11 @@ class PennyLaneBackend(Backend):
             measured = [qp.expval(to_pennylane_observable(string)) for string in strings]
         plain = program.program if isinstance(program, NoisyProgram) else program
         batched = set(plain.angle_map.batched_slots)
-        if self.gradient == "backprop":
+        rows: list[Sequence[Tensor]]
+        if plain is not program:
+            # default.mixed rounds gates to single precision where an angle is a scalar tensor
+            rows = [(angles if batched else angles[:1]).unbind(dim=1)]
+        elif self.gradient == "backprop":
             columns = angles.unbind(dim=1)
             rows = [[c if s in batched else c[0] for s, c in enumerate(columns)]]
         else:
@@ -268,7 +272,7 @@ def _operations(program: Program | NoisyProgram, angles: Sequence[Any]) -> list[
         noisy, program = program, program.program
         # the state is written here, where its amplitudes may be tensors
         rest = replace(noisy, program=replace(program, prepare=None))
-        gates = pennylane_operations(rest, angles)
+        gates = [part for op in pennylane_operations(rest, angles) for part in _by_rz(op)]
         return _operations(replace(program, gates=()), angles) + gates
     operations: list[Any] = []
     if program.prepare is not None:
@@ -285,6 +289,21 @@ def _operations(program: Program | NoisyProgram, angles: Sequence[Any]) -> list[
             matrix = matrix.reshape(2 ** len(use.qubits), -1)
         operations += operators(use.name, use.qubits, [angles[s] for s in use.slots], matrix)
     return operations
+
+
+def _by_rz(operation: Any) -> list[Any]:
+    """An operator without PhaseShift, up to a phase that no density matrix has.
+
+    PennyLane 0.45's ``default.mixed`` cuts torch's graph at a PhaseShift with a batch of angles, so
+    that their gradient would be 0; it decomposes U1, U2 and U3 into PhaseShift.
+    """
+    qp, angles, wires = import_pennylane(), operation.parameters, operation.wires
+    if operation.name in ("PhaseShift", "U1"):
+        return [qp.RZ(angles[0], wires)]
+    if operation.name in ("U2", "U3"):
+        theta, phi, lam = angles if operation.name == "U3" else (np.pi / 2, *angles)
+        return [qp.RZ(lam, wires), qp.RY(theta, wires), qp.RZ(phi, wires)]
+    return [operation]
 
 
 def _trainable(tape: Any) -> list[int]:

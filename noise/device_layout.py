@@ -15,8 +15,8 @@ def qubit_positions(device: Device) -> NDArray[np.float64]:
     """Positions at which distances in the picture are as near as can be to numbers of edges.
 
     Stress majorisation with weights 1 / distance**2, from where classical scaling puts the qubits.
-    Chains, rings and the lattices of IBM's machines come out without crossings. Edges are turned to
-    lie level or upright, and the longer side lies. Parts that no edge connects stand apart.
+    Chains, rings and the lattices of IBM's machines come out without crossings. The whole is
+    turned until its long side is level. Parts that no edge connects stand apart.
 
     Source: Gansner, Koren, North, Graph Drawing by Stress Majorization (2004).
 
@@ -37,7 +37,7 @@ def qubit_positions(device: Device) -> NDArray[np.float64]:
     connected = np.isfinite(apart)
     apart[~connected] = apart[connected].max() + 2
     places = _majorised(apart, _scaled(apart))
-    return _turned(places, edges)
+    return _turned(places)
 
 
 def _scaled(apart: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,13 +47,11 @@ def _scaled(apart: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(-0.5 * centring @ apart**2 @ centring)
     places: NDArray[np.float64] = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0.0))
     # points that coincide would never part
-    spread = np.random.default_rng(0).normal(scale=1e-3, size=(n, 2))
+    spread = np.random.default_rng(0).normal(scale=1e-6, size=(n, 2))
     return places + spread
 
 
-def _majorised(
-    apart: NDArray[np.float64], places: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _majorised(apart: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimise the stress, the weighted sum of squared errors of the distances."""
     n = len(apart)
     off = ~np.eye(n, dtype=bool)
@@ -69,20 +67,12 @@ def _majorised(
     return places
 
 
-def _turned(places: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Turn edges level or upright and the longer side level; the first qubits stand upper left."""
-    if len(edges):
-        steps = places[edges[:, 1]] - places[edges[:, 0]]
-        directions = np.arctan2(steps[:, 1], steps[:, 0])
-        angle = np.angle(np.exp(4j * directions).sum()) / 4
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        places = places @ turn
-    width, height = np.ptp(places, axis=0)
-    if height > width:
-        places = places[:, ::-1].copy()
-    order = np.arange(len(places))
-    for axis, sign in ((0, 1), (1, -1)):
-        if sign * np.dot(order - order.mean(), places[:, axis]) < 0:
-            places[:, axis] *= -1
-    places -= places.min(axis=0)
-    return places
+def _turned(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn the long side level; the first qubits stand on the left and on top."""
+    centred = places - places.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    turned = centred @ vectors[:, ::-1]
+    order = np.arange(len(places)) - (len(places) - 1) / 2
+    turned *= np.where(order @ turned * [1, -1] < 0, -1, 1)
+    found: NDArray[np.float64] = turned - turned.min(axis=0)
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from nisqkit.circuits.names import unknown
 
+NOISES = ("exact",)
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "cosine")
 
@@ -33,8 +34,10 @@ class TrainConfig:
             `circuit`, `depth` and `qubits` are not used.
         backend: the backend that trains, such as ``"native"`` or ``"aer"``. The quantum layers of
             your own model move to it, except that ``"native"`` leaves them where they are.
-        devices: noisy devices to evaluate on at the end. With ``backend="aer"`` and one device,
-            the model is also trained on it.
+        devices: noisy devices to evaluate on at the end. With `noise`, or with ``backend="aer"``,
+            there is one, and the model is also trained on it.
+        noise: ``"exact"``: train on the full noise of the device, exactly (density matrices of the
+            native engine; for more than 7 qubits means over random errors). None: noise-free.
         shots: measurements per circuit on devices, and in training on every backend but
             ``"native"``; None: exact expectation values.
         epochs: passes over the training split.
@@ -68,6 +71,7 @@ class TrainConfig:
     model: str | None = None
     backend: str = "native"
     devices: tuple[str, ...] = ()
+    noise: str | None = None
     shots: int | None = None
     epochs: int = 30
     batch_size: int = 32
@@ -110,17 +114,31 @@ class TrainConfig:
             raise ValueError(unknown("schedule", self.schedule, SCHEDULES))
         if repeated := {d for d in self.devices if self.devices.count(d) > 1}:
             raise ValueError(f"devices lists {', '.join(sorted(repeated))} twice; name each once")
-        if self.backend == "aer" and len(self.devices) > 1:
-            raise ValueError(
-                f"backend='aer' trains on one device, but {len(self.devices)} are given "
-                f"({', '.join(self.devices)}); train on one, then use `nisqkit evaluate` with the "
-                "others"
-            )
+        if self.noise is not None:
+            if self.noise not in NOISES:
+                raise ValueError(unknown("noise", self.noise, NOISES))
+            if self.backend != "native" or not self.devices:
+                raise ValueError(
+                    f"noise={self.noise!r} trains on a device with the native engine, but "
+                    f"backend={self.backend!r} and devices={list(self.devices)}: name a device "
+                    "(--device NAME), and leave out the backend"
+                )
+        if self.backend == "aer" or self.noise is not None:
+            self._check_one_device()
         if self.shots is not None and self.backend == "native" and not self.devices:
             raise ValueError(
                 f"shots={self.shots} would change nothing: backend='native' trains with exact "
                 "values, and there is no device to evaluate on. Name a device (--device NAME), "
                 "choose another backend, or leave out shots"
+            )
+
+    def _check_one_device(self) -> None:
+        if len(self.devices) > 1:
+            how = "backend='aer'" if self.noise is None else f"noise={self.noise!r}"
+            raise ValueError(
+                f"{how} trains on one device, but {len(self.devices)} are given "
+                f"({', '.join(self.devices)}); train on one, then use `nisqkit evaluate` with the "
+                "others"
             )
 
     @property
@@ -143,7 +161,8 @@ class TrainConfig:
     @property
     def training_device(self) -> str | None:
         """The noisy device that the model is trained on, if any."""
-        return self.devices[0] if self.backend == "aer" and self.devices else None
+        noisy = self.noise is not None or self.backend == "aer"
+        return self.devices[0] if noisy and self.devices else None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values."""

@@ -1,4 +1,4 @@
-"""Evaluate a classifier: noise-free, and on noisy devices through Aer."""
+"""Evaluate a classifier: noise-free, and on noisy devices."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def evaluate_everywhere(
     shots: int | None = None,
     limit: int | None = None,
 ) -> Iterator[Evaluation]:
-    """Evaluate on the test split: noise-free first, then on each device through Aer.
+    """Evaluate on the test split: noise-free first, then on each device.
 
     Args:
         model: a classifier; wherever it was trained, noise-free means exact and without a device.
@@ -95,10 +95,33 @@ def evaluate_everywhere(
         ['noise-free']
     """
     split = _limited(dataset.test, limit)
-    noisy = [with_backend(model, "aer", noise=device, shots=shots) for device in devices]
+    noisy = [on_device(model, device, shots) for device in devices]
     yield evaluate(noise_free(model), split, dataset.class_names)
     for device, copy in zip(devices, noisy, strict=True):
         yield replace(evaluate(copy, split, dataset.class_names, device.name), shots=shots)
+
+
+def on_device(model: nn.Module, device: Device, shots: int | None = None) -> nn.Module:
+    """The model with the full noise of a device.
+
+    It runs on density matrices of the native engine, or on Aer where a circuit is too wide for
+    these.
+
+    Args:
+        model: any module with quantum layers; it is left as it is.
+        device: the device.
+        shots: measurements per circuit; None: exact noisy expectation values.
+
+    Raises:
+        ValueError: no `QuantumLayer`, or a circuit that does not fit on the device.
+    """
+    # imports and declares the kernels of both noisy engines
+    from nisqkit.hardware_backends.native.noisy import NoisyBackend
+
+    backend = NoisyBackend(device)
+    programs = [layer.program for layer in quantum_layers(model).values()]
+    exact = all(backend.method_for(program) == "density" for program in programs)
+    return with_backend(model, "native" if exact else "aer", noise=device, shots=shots)
 
 
 def noise_free(model: nn.Module) -> nn.Module:

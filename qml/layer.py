@@ -21,6 +21,7 @@ from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.hardware_backends.gradients import SPSA
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.initialisers import initial_weights
 
 
@@ -45,7 +46,9 @@ class QuantumLayer(nn.Module):
             with its own columns.
         backend: A name such as ``"native"``, ``"reference"``, ``"aer"``,
             ``"pennylane:default.qubit"``; a `Backend`; or a Qiskit V2 estimator or sampler.
-        noise: The `Device` whose noise is simulated (``backend="aer"``).
+        noise: The `Device` whose noise is simulated, or a `NoiseModel`. The native engine computes
+            exact values and gradients (density matrices) where up to 7 qubits of the device are in
+            use, and means over random errors beyond that; `NoisyBackend` has options.
         shots: Measurements per sample; ``None`` for exact values.
         diff_method: ``"auto"`` (the backend's own, else parameter shift). Exact values only:
             ``"adjoint"`` (native, lightning), ``"backprop"`` (reference, default.qubit).
@@ -88,7 +91,7 @@ class QuantumLayer(nn.Module):
         inputs: InputsLike | int = None,
         observables: Sequence[ObservableLike] | ObservableLike | None = None,
         backend: str | Backend | Any = "native",
-        noise: Device | None = None,
+        noise: Device | NoiseModel | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
         init: str | Tensor = "auto",
@@ -131,11 +134,12 @@ class QuantumLayer(nn.Module):
             ValueError: The backend has no device.
         """
         transpile = getattr(self.backend, "transpile", None)
-        if transpile is None or self.execution.noise is None:
+        found = None if transpile is None else transpile(self.program)
+        if found is None:
             raise ValueError(
                 f"backend {self.backend.name!r} has no device, so nothing is transpiled"
             )
-        return transpile(self.program)
+        return found
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """Outputs for a batch of inputs: ``(..., num_inputs) -> (..., num_outputs)``."""
@@ -147,9 +151,11 @@ class QuantumLayer(nn.Module):
         ``std`` is ``None`` for exact values.
         """
         rows, shape = self._rows(x)
+        task = self._task(rows)
+        self.backend.check(task)  # before a pass over all inputs
         self._check_finite(rows)
         random = self._random
-        result = execute([self._task(rows)], self.execution)[0]
+        result = execute([task], self.execution)[0]
         if random:
             self.calls += 1
         if len(shape) == 1:  # a view would cost a node in the graph
@@ -161,7 +167,8 @@ class QuantumLayer(nn.Module):
     def _random(self) -> bool:
         """Whether two calls on the same input may differ."""
         method = self.execution.diff_method
-        return self.shots is not None or method == "spsa" or isinstance(method, SPSA)
+        spsa = method == "spsa" or isinstance(method, SPSA)
+        return spsa or self.backend.random(self.program, self.shots)
 
     def _task(self, rows: Tensor) -> Task:
         seed = (self.seed, int(self.calls) if self._random else 0, 0)
@@ -215,7 +222,7 @@ class QuantumLayer(nn.Module):
         self,
         backend: str | Backend | Any,
         *,
-        noise: Device | None = None,
+        noise: Device | NoiseModel | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
     ) -> QuantumLayer:
@@ -260,6 +267,16 @@ class QuantumLayer(nn.Module):
         rows = self.weights.detach().new_zeros(batch, len(self.program.inputs))
         return str(explain(self._task(rows)))
 
+    def error_budget(self, x: Tensor | None, y: Tensor, loss: Any = None, **options: Any) -> Any:
+        """How much loss and accuracy each physical cause of noise costs.
+
+        An `ErrorBudget`; see `nisqkit.qml.error_budget.error_budget` for the definition, for the
+        options ``noise``, ``layout`` and ``idle``, and for models that are more than a layer.
+        """
+        from nisqkit.qml.error_budget import error_budget  # it is built on layers
+
+        return error_budget(self, x, y, loss, **options)
+
     def draw(self, output: str = "text", **options: Any) -> Any:
         """Draw the circuit; ``output`` and options are those of `QuantumCircuit.draw`.
 
@@ -282,16 +299,15 @@ class QuantumLayer(nn.Module):
             f"{len(self.program.weights)} weights",
             f"backend={self.backend.name!r}",
         ]
-        if self.execution.noise is not None:
-            parts.append(
-                f"noise={self.execution.noise.name} of {self.execution.noise.date:%Y-%m-%d}"
-            )
+        noise = self.execution.noise
+        if noise is not None:
+            date = f" of {noise.date:%Y-%m-%d}" if noise.date else ""
+            parts.append(f"noise={noise.name}{date}")
+        if method := self.backend.describe(self.program):
+            parts.append(method)
         if self.shots is not None:
             parts.append(f"shots={self.shots}")
         return ", ".join(parts)
-
-
-_NUMPY = (torch.float32, torch.float64)
 
 
 def _finite(values: Tensor) -> bool:
@@ -299,7 +315,8 @@ def _finite(values: Tensor) -> bool:
 
     Squares may overflow without harm, so False calls for a closer look.
     """
-    if values.device.type == "cpu" and values.dtype in _NUMPY:  # torch's own sum takes longer than a small circuit's kernels
+    # torch's own sum takes longer than the kernels of a small circuit
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
         array = values.numpy()
         return isfinite(np.vdot(array, array))
     return isfinite(float(values.sum()))

@@ -99,8 +99,12 @@ def model_name(config: TrainConfig) -> str:
     Example:
         >>> model_name(TrainConfig(circuit="u3-cu3", depth=4))
         'u3-cu3, depth 4'
+        >>> model_name(TrainConfig(devices=["fake_belem"], noise="exact"))
+        'u3-cu3, depth 4, trained on fake_belem'
     """
-    return f"{config.circuit}, depth {config.depth}" if config.model is None else config.model_name
+    name = f"{config.circuit}, depth {config.depth}" if config.model is None else config.model_name
+    device = config.training_device
+    return name if device is None else f"{name}, trained on {device}"
 
 
 def rows_of(model: str, reports: Sequence[Mapping[str, Any]]) -> list[Row]:

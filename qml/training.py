@@ -17,7 +17,7 @@ from nisqkit.noise.device import Device
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset, load_dataset, load_npz
-from nisqkit.qml.evaluation import evaluate_everywhere
+from nisqkit.qml.evaluation import evaluate_everywhere, on_device
 from nisqkit.qml.fit import State, Watcher, fit
 from nisqkit.qml.metrics import Evaluation
 from nisqkit.qml.models import (
@@ -100,7 +100,7 @@ def train(
         dataset = load_data(config)
         model = build_model(config, dataset.num_features, dataset.num_classes)
         for device in devices:  # found out now, not after training
-            with_backend(model, "aer", noise=device, shots=config.shots)
+            on_device(model, device, config.shots)
         if folder is not None and not folder.holds_run:
             folder.start(config, _describe_run(config, dataset, model, devices))
         state, replayed = fit(model, dataset, config, folder=folder, watcher=watcher)
@@ -143,9 +143,9 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
     device = None if name is None else Device.load(name)
     if config.model is not None:
         model = load_model(config.model, num_features, num_classes)
-        if config.backend == "native":  # the default: the model's layers stay where they are
-            return model
-        return with_backend(model, config.backend, noise=device, shots=config.shots)
+        if config.backend == "native" and device is None:
+            return model  # the default: the model's layers stay where they are
+        return with_backend(model, config.backend, noise=device, shots=_training_shots(config))
     return classifier(
         num_features,
         num_classes,
@@ -154,9 +154,13 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
         qubits=config.qubits,
         backend=config.backend,
         noise=device,
-        shots=None if config.backend == "native" else config.shots,
+        shots=_training_shots(config),
         seed=config.seed,
     )
+
+
+def _training_shots(config: TrainConfig) -> int | None:
+    return None if config.backend == "native" else config.shots
 
 
 @contextmanager

@@ -49,8 +49,6 @@ def test_listings() -> None:
 def test_devices_have_qubits_and_a_date() -> None:
     (line,) = (x for x in nisqkit("devices").output.splitlines() if x.startswith("fake_santiago "))
     assert line.split() == ["fake_santiago", "5", "qubits,", "2021-03-15"]
-    assert nisqkit("devices", "fake_lima").output.startswith("fake_lima: 5 qubits, 20")
-    assert "did you mean 'fake_lima'?" in nisqkit("devices", "fake_lma").stderr
 
 
 def test_help_shows_the_defaults_of_the_config() -> None:

@@ -291,7 +291,7 @@ def test_transpile_is_what_runs() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(TypeError, match=r"takes a Device as noise .* not str"):
+    with pytest.raises(TypeError, match=r"noise is a Device .*, a NoiseModel or None, not str"):
         AerBackend("fake_santiago")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method is 'tensor_network': give one of 'automatic'"):
         AerBackend(method="tensor_network")

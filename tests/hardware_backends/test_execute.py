@@ -66,8 +66,8 @@ def test_shots_must_be_positive() -> None:
 
 
 def test_noise_needs_a_backend_that_simulates_it() -> None:
-    with pytest.raises(ValueError, match="'native' does not simulate device noise: use backend='a"):
-        Execution("native", noise=Device.load("fake_santiago"))
+    with pytest.raises(ValueError, match="'torch' does not simulate device noise: use backend='na"):
+        Execution("torch", noise=Device.load("fake_santiago"))
 
 
 def test_tasks_keep_their_order() -> None:

@@ -3,10 +3,14 @@
 import pytest
 from qiskit.primitives import StatevectorSampler
 
+from nisqkit.hardware_backends.base import Backend
 from nisqkit.hardware_backends.native import NativeBackend
+from nisqkit.hardware_backends.native.noisy import NoisyBackend
 from nisqkit.hardware_backends.reference import ReferenceBackend
 from nisqkit.hardware_backends.registry import available_backends, get_backend
-from nisqkit.noise import Device
+from nisqkit.noise import Confusion, Device, NoiseModel
+
+SANTIAGO = Device.load("fake_santiago")
 
 
 def test_names() -> None:
@@ -54,13 +58,47 @@ def test_what_is_no_backend(given: object) -> None:
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [("native", "native"), (ReferenceBackend(), "reference"), ("natve", "natve"), (7, "int")],
+    [
+        ("torch", "torch"),
+        ("pennylane:default.qubit", "pennylane:default.qubit"),
+        ("pennylane:lightning.qubit", "pennylane:lightning.qubit"),
+        ("natve", "natve"),
+        (7, "int"),
+    ],
 )
 def test_noise_is_never_dropped(given: object, name: str) -> None:
-    message = f"'{name}' does not simulate device noise: use backend='aer' with noise=fake_santiago"
+    message = (
+        f"backend '{name}' does not simulate device noise: use backend='native', 'aer' or "
+        "'pennylane:default.mixed' with noise=fake_santiago"
+    )
     with pytest.raises(ValueError, match=message):
-        get_backend(given, noise=Device.load("fake_santiago"))
+        get_backend(given, noise=SANTIAGO)
+    with pytest.raises(ValueError, match="does not simulate device noise"):
+        get_backend(given, noise=NoiseModel.from_device(SANTIAGO, kind="pauli"))
 
 
-def test_aer_takes_noise() -> None:
-    assert get_backend("aer", noise=Device.load("fake_santiago")).name == "aer"
+@pytest.mark.parametrize("given", [ReferenceBackend(), NativeBackend(), NoisyBackend(SANTIAGO)])
+def test_objects_have_their_noise_already(given: Backend) -> None:
+    message = f"backend is a {type(given).__name__}, and noise=fake_santiago goes with .* name"
+    with pytest.raises(ValueError, match=message):
+        get_backend(given, noise=SANTIAGO)
+
+
+NOISY = ("native", "aer", "pennylane:default.mixed")
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_backends_that_take_noise(name: str) -> None:
+    for noise in (SANTIAGO, NoiseModel.from_device(SANTIAGO), NoiseModel("none", {}, ["x"])):
+        assert get_backend(name, noise=noise).name == name
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_what_is_no_noise(name: str) -> None:
+    with pytest.raises(TypeError, match=r"noise is a Device .*, a NoiseModel or None, not str"):
+        get_backend(name, noise="fake_santiago")  # type: ignore[arg-type]
+    aer = NoiseModel(
+        "flips", {}, ["x"], [Confusion.flips(None, read_1_after_0=0.1, read_0_after_1=0)]
+    )
+    with pytest.raises(TypeError, match=r"a NoiseModel or None, not NoiseModel"):
+        get_backend(name, noise=aer.to_aer())

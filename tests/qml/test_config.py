@@ -20,8 +20,9 @@ def test_differences_name_fields_and_both_values() -> None:
     assert mine.differences(mine) == []
 
 
-def test_the_training_device_is_only_that_of_aer() -> None:
+def test_a_device_trains_only_where_that_is_asked_for() -> None:
     assert TrainConfig(devices=("fake_manila",)).training_device is None
+    assert TrainConfig(devices=("fake_manila",), noise="exact").training_device == "fake_manila"
     assert TrainConfig(devices=("fake_manila",), backend="aer").training_device == "fake_manila"
 
 
@@ -53,6 +54,16 @@ def test_task_name(config: TrainConfig, name: str) -> None:
         ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'?"),
         ({"devices": ("a", "b", "a")}, "devices lists a twice"),
         ({"devices": ("a", "b"), "backend": "aer"}, "trains on one device, but 2 are given"),
+        (
+            {"devices": ("a", "b"), "noise": "exact"},
+            "noise='exact' trains on one device, but 2 are given",
+        ),
+        ({"devices": ("a",), "noise": "exakt"}, "unknown noise 'exakt'; did you mean 'exact'?"),
+        ({"noise": "exact"}, "noise='exact' trains on a device with the native engine"),
+        (
+            {"devices": ("a",), "noise": "exact", "backend": "aer"},
+            "noise='exact' trains on a device with the native engine, but backend='aer'",
+        ),
         ({"shots": 9}, "shots=9 would change nothing: backend='native' trains with exact values"),
         ({"epoch": 3}, "unknown field of TrainConfig 'epoch'; did you mean 'epochs'?"),
     ],

@@ -304,7 +304,10 @@ def test_bad_calls() -> None:
         ({"init": torch.full((6,), torch.inf)}, "init holds NaN or infinite values"),
         ({"diff_method": "shift"}, "unknown diff_method 'shift'"),
         ({"inputs": "y"}, "unknown parameter of the circuit in inputs=: 'y'"),
-        ({"noise": Device.load("fake_santiago")}, "use backend='aer' with noise=fake_santiago"),
+        (
+            {"noise": Device.load("fake_santiago"), "backend": "reference"},
+            "backend 'reference' does not simulate device noise",
+        ),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

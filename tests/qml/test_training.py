@@ -142,6 +142,14 @@ def test_a_device_to_train_on_is_used(few_digits: str) -> None:
     assert noisy.history[0]["train_loss"] != clean.history[0]["train_loss"]
     assert noisy.history[0]["train_loss"] == pytest.approx(clean.history[0]["train_loss"], abs=0.1)
     assert [t["condition"] for t in noisy.report["test"]] == ["noise-free", "fake_yorktown"]
+    exact = train(replace(config, noise="exact", devices=("fake_yorktown",)))
+    # Aer and parameter shift know nothing of the native engine
+    assert exact.history[0]["train_loss"] == pytest.approx(
+        noisy.history[0]["train_loss"], abs=1e-4
+    )
+    assert exact.report["test"][1]["loss"] == pytest.approx(
+        noisy.report["test"][1]["loss"], abs=1e-4
+    )
 
 
 # --- bad input is found before any work, and leaves no folder behind ---

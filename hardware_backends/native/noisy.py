@@ -1,0 +1,197 @@
+"""The native engine with noise: exact density matrices, or trajectories for wider circuits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nisqkit.circuits.observables import Observables
+from nisqkit.circuits.program import Program
+from nisqkit.circuits.task import Task
+from nisqkit.hardware_backends.base import Backend, Result
+from nisqkit.hardware_backends.bound import Binder
+from nisqkit.hardware_backends.memory import check_memory
+from nisqkit.hardware_backends.native.density import density_bytes, density_values
+from nisqkit.hardware_backends.native.trajectories import trajectory_values
+from nisqkit.hardware_backends.sampling import draw, estimate, measurement_bases
+from nisqkit.hardware_backends.transpile import Transpiled
+from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
+from nisqkit.noise.noisy_program import NoisyProgram
+from nisqkit.noise.readout import confuse, through_readout
+
+METHODS = ("auto", "density", "trajectories")
+DENSITY_QUBITS = 7
+"""Widest circuit for density matrices, unless they are asked for: a training step of 16 samples
+then takes a fraction of a second."""
+
+
+class NoisyBackend(Backend):
+    """Noisy values and their gradients in compiled code on the CPU.
+
+    With a device, the circuit is transpiled for it once, for all angles; gates, rotations into a
+    measurement basis and readout are as noisy as its calibration says, and inputs and weights stay
+    those of the logical circuit. Up to 7 qubits in use the values are exact (density matrices); for
+    wider circuits they are means over random errors (trajectories), unbiased, with their standard
+    error, and other errors are drawn in each step.
+
+    Args:
+        noise: A device (its full noise) or a noise model.
+        layout: Physical qubits of the logical ones; ``None`` lets Qiskit choose. Only with a
+            device.
+        optimization_level: Of Qiskit's transpiler, 0 to 3.
+        seed: Of Qiskit's transpiler.
+        method: ``"density"``, ``"trajectories"``, or ``"auto"``: by width.
+        runs: Of each sample, in which errors occur, with trajectories.
+        threads: Number of threads; default all cores that this process may use.
+
+    Raises:
+        TypeError: Neither a device nor a noise model.
+        ValueError: Unknown ``method``, less than two runs or one thread, or a layout without a
+            device; in `check`, what `transpile_to` and `NoiseModel.bind` refuse, a state that does
+            not fit in memory, other torch devices and dtypes, or shots with trajectories.
+
+    Example:
+        >>> from nisqkit.circuits import angle, lower
+        >>> x = torch.zeros(1, 1, dtype=torch.float64)
+        >>> task = Task(lower(angle(1), inputs="x"), x, x.new_zeros(0), Observables.parse("Z", 1))
+        >>> backend = NoisyBackend(Device.load("fake_santiago"), layout=[0])
+        >>> round(backend.run([task])[0].values.item(), 4)  # 1 - 2 P(1|0), and two sx
+        0.9868
+    """
+
+    name = "native"
+    gradient = "adjoint"
+
+    def __init__(
+        self,
+        noise: Device | NoiseModel,
+        *,
+        layout: Sequence[int] | None = None,
+        optimization_level: int = 2,
+        seed: int = 0,
+        method: str = "auto",
+        runs: int = 32,
+        threads: int | None = None,
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f"method is {method!r}: give one of {', '.join(map(repr, METHODS))}")
+        if runs < 2:
+            raise ValueError(f"runs is {runs}: give at least 2, since one has no standard error")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.binder = Binder.make(noise, layout, optimization_level, seed)
+        self.method, self.runs, self.threads = method, runs, threads
+
+    def __repr__(self) -> str:
+        return f"NoisyBackend({self.binder.model.name}, method={self.method!r})"
+
+    def transpile(self, program: Program) -> Transpiled | None:
+        """Return the program as the device gets it, without measurements; None without a device."""
+        return self.binder.transpile(program)
+
+    def method_for(self, program: Program) -> str:
+        """``"density"`` or ``"trajectories"``."""
+        if self.method != "auto":
+            return self.method
+        wide = self.binder.bind(program).num_qubits > DENSITY_QUBITS
+        return "trajectories" if wide else "density"
+
+    def random(self, program: Program, shots: int | None) -> bool:
+        """See `Backend.random`; trajectories draw errors."""
+        return shots is not None or self.method_for(program) == "trajectories"
+
+    def describe(self, program: Program) -> str:
+        """How a program is run, in a few words."""
+        if self.method_for(program) == "density":
+            return "density matrix"
+        return f"trajectories, {self.runs} runs"
+
+    def check(self, task: Task) -> None:
+        """See the class."""
+        if task.inputs.device.type != "cpu":
+            raise ValueError(
+                f"the native engine runs on the CPU, but the inputs are on {task.inputs.device}; "
+                "move the layer to the CPU"
+            )
+        if task.inputs.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"the native engine computes in float32 or float64, not in {task.inputs.dtype}; "
+                "use layer.float() or layer.double()"
+            )
+        if self.method_for(task.program) == "density":
+            for noisy in self._programs(task):
+                needed = density_bytes(
+                    noisy, task.batch, task.inputs.element_size(), self._workers()
+                )
+                check_memory(noisy.num_qubits, needed, density=True)
+        elif task.shots is not None:
+            raise ValueError(
+                f"trajectories ({self.binder.bind(task.program).num_qubits} qubits in use) give "
+                "means with a standard error, not shots: leave shots out, or use backend='aer'"
+            )
+
+    def run(self, tasks: Sequence[Task]) -> list[Result]:
+        """See `Backend.run`."""
+        return [self._run(task) for task in tasks]
+
+    def _run(self, task: Task) -> Result:
+        if self.method_for(task.program) == "trajectories":
+            return self._trajectories(task)
+        if task.shots is None:
+            return Result(self._density(task))
+        probs = Observables(task.program.num_qubits, None)
+        with torch.no_grad():
+            probabilities = [
+                self._read(self.binder.bind(task.program, basis), task, probs).double().numpy()
+                for basis in measurement_bases(task.observables)
+            ]
+        return estimate(
+            draw(probabilities, task.shots, task.seed), task.observables, task.inputs.dtype
+        )
+
+    def _programs(self, task: Task) -> list[NoisyProgram]:
+        if task.shots is not None:
+            bases = measurement_bases(task.observables)
+            return [self.binder.bind(task.program, basis) for basis in bases]
+        return [noisy for noisy, _ in self.binder.measurements(task.program, task.observables)]
+
+    def _density(self, task: Task) -> Tensor:
+        parts = self.binder.measurements(task.program, task.observables)
+        values = [self._read(noisy, task, observables) for noisy, observables in parts]
+        return torch.stack(values).sum(dim=0) if len(values) > 1 else values[0]
+
+    def _read(self, noisy: NoisyProgram, task: Task, observables: Observables) -> Tensor:
+        there = through_readout(observables, noisy)
+        values = density_values(noisy, task.inputs, task.weights, there, self._workers())
+        return values if observables.sums is not None else confuse(values, noisy)
+
+    def _trajectories(self, task: Task) -> Result:
+        values, variances = [], []
+        run, step, number = task.seed
+        for group, (noisy, observables) in enumerate(
+            self.binder.measurements(task.program, task.observables)
+        ):
+            found, std = trajectory_values(
+                noisy,
+                task.inputs,
+                task.weights,
+                through_readout(observables, noisy),
+                self.runs,
+                (run, step, number + (group << 32)),
+                self._workers(),
+            )
+            if observables.sums is None:
+                # the errors of different outcomes are not independent: this is an upper bound
+                found, std = confuse(found, noisy), confuse(std, noisy)
+            values.append(found)
+            variances.append(std**2)
+        return Result(sum(values[1:], values[0]), sum(variances[1:], variances[0]).sqrt())
+
+    def _workers(self) -> int:
+        if self.threads is None and hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return self.threads or os.cpu_count() or 1
