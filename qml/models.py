@@ -21,6 +21,7 @@ from nisqkit.circuits.ansatze import ANSATZE, u3_cu3
 from nisqkit.circuits.encoders import LAYERED, angle, encoder
 from nisqkit.circuits.names import unknown
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.layer import QuantumLayer
 
 CIRCUITS: Mapping[str, Any] = {
@@ -120,7 +121,7 @@ def classifier(
     *,
     qubits: int | None = None,
     backend: str = "native",
-    noise: Device | None = None,
+    noise: Device | NoiseModel | None = None,
     shots: int | None = None,
     seed: int | None = None,
 ) -> nn.Sequential:
@@ -256,7 +257,10 @@ def quantum_layers(model: nn.Module) -> dict[str, QuantumLayer]:
 
 
 def with_backend(
-    model: nn.Module, backend: str, noise: Device | None = None, shots: int | None = None
+    model: nn.Module,
+    backend: str,
+    noise: Device | NoiseModel | None = None,
+    shots: int | None = None,
 ) -> nn.Module:
     """Copy a model so that all its quantum layers run elsewhere, such as on a noisy device.
 

@@ -87,8 +87,7 @@ def propose(
 
     The best of many changes looks better on the data that it was chosen by than on others.
 
-    Args:
-        model, x, y, loss, noise, layout, idle, progress: As in `error_budget`.
+    The arguments are those of `error_budget`.
 
     Raises:
         ValueError: As `error_budget`.
@@ -109,22 +108,20 @@ def propose(
     before = noisy.score()
     found: list[Proposal] = []
 
-    def add(what: str, score: Score, layer: str = "", **how: tuple[int, ...]) -> None:
+    def add(
+        what: str,
+        score: Score,
+        layer: str = "",
+        layout: tuple[int, ...] | None = None,
+        mask: tuple[bool, ...] | None = None,
+    ) -> None:
         where = f"{layer}: " if len(noisy.layers) > 1 and layer else ""
         gain = None
         if score.accuracy is not None and before.accuracy is not None:
             gain = score.accuracy - before.accuracy
+        change = score.loss - before.loss
         found.append(
-            Proposal(
-                where + what,
-                score.loss,
-                score.accuracy,
-                score.loss - before.loss,
-                gain,
-                layer,
-                how.get("layout"),
-                how.get("mask"),
-            )
+            Proposal(where + what, score.loss, score.accuracy, change, gain, layer, layout, mask)
         )
         told(min(1.0, len(found) / (1 + 2 * TRIED * len(noisy.layers))))
 
@@ -195,7 +192,7 @@ def connected_sets(device: Device, size: int) -> list[tuple[int, ...]]:
     cost = {
         q: _log_error(sum(pair) / 2) for q, pair in enumerate(device.readout) if pair is not None
     }
-    sets = {(q,): c for q, c in cost.items()}
+    sets: dict[tuple[int, ...], float] = {(q,): c for q, c in cost.items()}
     for _ in range(size - 1):
         grown: dict[tuple[int, ...], float] = {}
         for qubits, total in sets.items():

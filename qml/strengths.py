@@ -1,4 +1,4 @@
-"""A model on a noisy device, as a differentiable function of the strength of each cause of noise."""
+"""A model on a noisy device, as a function of the strength of each cause of noise."""
 
 from __future__ import annotations
 
@@ -275,6 +275,8 @@ def strength_values(
             if cause in read:
                 readers[2 * k] = _only_readout(noisy, at | {cause: 0.0})
                 readers[2 * k + 1] = _only_readout(noisy, at | {cause: 1.0})
+    seen: dict[int, Observables] = {}
+    strings: tuple[str, ...] = ()
     if observables.sums is None:
         state = Observables(noisy.num_qubits, None)
     else:
@@ -331,7 +333,7 @@ class _Slopes(torch.autograd.Function):
         return inputs.new_zeros(len(inputs), observables.num_outputs)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         noisy, inputs, weights, observables, at, workers = ctx.given
         found = strength_gradients(

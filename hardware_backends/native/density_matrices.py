@@ -161,7 +161,9 @@ def shared_matrices(  # type: ignore[no-untyped-def]
     rows = rows_like(layout[-1], out)
     cos = rows[layout[COS] : layout[COS + 1]]
     sin = rows[layout[SIN] : layout[SIN + 1]]
-    shared_angles(num_inputs, weights, *forms, cos, sin, rows_like(1, forms[3]))
+    first, column, coefficient, constant = forms
+    angles = rows_like(1, constant)
+    shared_angles(num_inputs, weights, first, column, coefficient, constant, cos, sin, angles)
     products = rows[layout[PRODUCTS] : layout[PRODUCTS + 1]]
     for g in range(len(groups)):
         group = group_of(groups, g)
@@ -187,7 +189,9 @@ def parameter_gradients(  # type: ignore[no-untyped-def]
     rows = rows_like(layout[-1], weights)
     cos = rows[layout[COS] : layout[COS + 1]]
     sin = rows[layout[SIN] : layout[SIN + 1]]
-    shared_angles(g_inputs.shape[1], weights, *forms, cos, sin, rows_like(1, forms[3]))
+    first, column, coefficient, constant = forms
+    n, angles = g_inputs.shape[1], rows_like(1, constant)
+    shared_angles(n, weights, first, column, coefficient, constant, cos, sin, angles)
     y = rows[layout[BY_MATRIX] : layout[BY_MATRIX + 1]]
     slopes = rows[layout[SLOPES] : layout[SLOPES + 1]]
     flat = np.zeros((1, 16 * len(slopes)), weights.dtype)

@@ -1,6 +1,4 @@
 import re
-import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +6,6 @@ from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
 from nisqkit.cli.main import app
-from nisqkit.noise import Device, device_sources
 
 
 def nisqkit(*arguments: str) -> Result:
@@ -29,10 +26,9 @@ def test_it_says_what_noise_costs_and_what_helps(run: str) -> None:
     assert done.exit_code == 0, done.output
     text = done.output
     assert "digits2 on fake_belem of 2021-03-15, 40 test samples" in text
-    free, noisy, cost = map(
-        float,
-        re.search(r"loss (\S+) noise-free, (\S+) noisy: noise costs (\S+) nats", text).groups(),  # type: ignore[union-attr]
-    )
+    found = re.search(r"loss (\S+) noise-free, (\S+) noisy: noise costs (\S+) nats", text)
+    assert found is not None
+    free, noisy, cost = map(float, found.groups())
     assert noisy - free == pytest.approx(cost, abs=2e-4)
     rows = re.findall(r"(?:│|\|) (\w+ .*?) +(?:│|\|) +([+-]\d\.\d{4}) (?:│|\|) +(\S+) %", text)
     parts = [float(loss) for cause, loss, _ in rows if not cause.startswith("all ")]
@@ -64,9 +60,7 @@ def test_idle_time(run: str, tmp_path: Path) -> None:
     out = str(tmp_path / "map.png")
     done = nisqkit("why", run, "--device", "fake_lima", "--samples", "5", "--idle", "--out", out)
     assert done.exit_code == 0, done.output
-    assert (
-        "fake_lima of 2021-03-15, with idle time" in done.output or "with idle time" in done.output
-    )
+    assert re.search(r"on fake_lima of \S+, with idle time, 5 test samples", done.output)
     assert "all idle" in done.output
     assert re.search(r"\d+ others \(--all\)", done.output)
 
@@ -83,17 +77,7 @@ def test_bad_input(run: str, tmp_path: Path) -> None:
     on = (run, "--device", "fake_lima", "--out")
     assert "there is no folder" in refused(*on, str(tmp_path / "no" / "map.png"))
     assert "give a file that ends in .png" in refused(*on, str(tmp_path / "map.txt"))
-    assert "0 is not in the range" in refused(run, "--device", "fake_lima", "--samples", "0")
-
-
-def test_a_device_without_calibration(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with warnings.catch_warnings(action="ignore"):
-        device = Device.load("fake_lima")
-    blank = replace(device, readout=(None,) * device.num_qubits)
-    monkeypatch.setattr(device_sources, "load", lambda name: blank)
-    done = nisqkit("why", run, "--device", "fake_lima")
-    assert done.exit_code == 2
-    assert "has no readout error for this qubit: measure another" in done.stderr
+    assert "greater than or equal to 1" in refused(run, "--device", "fake_lima", "--samples", "0")
 
 
 def test_circuits_that_are_too_wide(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The error budget against the layers' own losses: what it says must add up."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ def samples(num_inputs: int, num_classes: int, batch: int, seed: int = 0) -> tup
 
 def check_sum(budget: ErrorBudget, model: nn.Module, x: Tensor, y: Tensor) -> None:
     """The parts sum to the difference of two models' losses: with the noise, and without any."""
-    noisy = with_backend(model, "native", noise=budget.noise).double()
+    noise: Any = budget.noise
+    noisy = with_backend(model, "native", noise=noise).double()
     exact = with_backend(model, "native").double()
     with torch.no_grad():
         after, before = (float(cross_entropy(m(x), y)) for m in (noisy, exact))
