@@ -112,7 +112,7 @@ class AerCircuit:
             )
             axis = n - logical
             table = np.moveaxis(np.tensordot(confusion, table, axes=(1, axis)), 0, axis)
-        return np.asarray(table.reshape(len(probabilities), -1), dtype=np.float64)
+        return np.asarray(table.reshape(len(probabilities), 2**n), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)

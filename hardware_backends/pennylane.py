@@ -295,7 +295,8 @@ def _by_rz(operation: Any) -> list[Any]:
     """An operator without PhaseShift, up to a phase that no density matrix has.
 
     PennyLane 0.45's ``default.mixed`` cuts torch's graph at a PhaseShift with a batch of angles, so
-    that their gradient would be 0; it decomposes U1, U2 and U3 into PhaseShift.
+    that their gradient would be 0, and it decomposes U1, U2 and U3 into PhaseShift. A controlled U3
+    fails with a batch of one.
     """
     qp, angles, wires = import_pennylane(), operation.parameters, operation.wires
     if operation.name in ("PhaseShift", "U1"):
@@ -303,6 +304,10 @@ def _by_rz(operation: Any) -> list[Any]:
     if operation.name in ("U2", "U3"):
         theta, phi, lam = angles if operation.name == "U3" else (np.pi / 2, *angles)
         return [qp.RZ(lam, wires), qp.RY(theta, wires), qp.RZ(phi, wires)]
+    if operation.name == "C(U3)":
+        theta, phi, lam = angles
+        turned = [qp.CRZ(lam, wires), qp.CRY(theta, wires), qp.CRZ(phi, wires)]
+        return [qp.RZ((phi + lam) / 2, wires[0]), *turned]
     return [operation]
 
 

@@ -92,21 +92,21 @@ def confuse(probabilities: Tensor, noisy: NoisyProgram) -> Tensor:
             f"probabilities have {probabilities.shape[1]} columns: give all {2**n} of the "
             f"{n} qubits of the program"
         )
-    table = probabilities.reshape(-1, *[2] * n)  # axis n - q is qubit q
+    batch, m = len(probabilities), len(measured)
+    table = probabilities.reshape(batch, *[2] * n)  # axis n - q is qubit q
     order = [n - q for q in reversed(measured)]
     rest = [axis for axis in range(1, n + 1) if axis not in order]
-    table = table.permute(0, *order, *rest).reshape(len(probabilities), *[2] * len(order), -1)
-    table = table.sum(dim=-1)
-    m = len(measured)
+    table = table.permute(0, *order, *rest).reshape(batch, *[2] * m, 2 ** (n - m)).sum(dim=-1)
     for confusion in noisy.readout:
         axes = [m - measured.index(q) for q in reversed(confusion.qubits)]
         others = [axis for axis in range(m + 1) if axis not in axes]
         matrix = torch.as_tensor(confusion.array).to(table)
         front = table.permute(*axes, *others)
-        read = (matrix @ front.reshape(len(matrix), -1)).reshape(front.shape)
+        columns = front.reshape(len(matrix), front.numel() // len(matrix))
+        read = (matrix @ columns).reshape(front.shape)
         back = [(axes + others).index(axis) for axis in range(m + 1)]
         table = read.permute(*back)
-    return table.reshape(len(probabilities), -1)
+    return table.reshape(batch, 2**m)
 
 
 def _check_width(width: int, noisy: NoisyProgram) -> None:

@@ -116,8 +116,10 @@ def cost(
     dense = amplitudes * DENSE * operations.rows * (columns > 0)
     parts = units * operations.chunks
     needed = _work(operations.head, ARITHMETIC, parts) + _work(operations.tail, ARITHMETIC, columns)
-    moved = _work(operations.table, MOVES, parts) + amplitudes * PASS * len(operations.passes)
-    near = 4 * operations.rows * LANES * itemsize <= CACHE or bool(operations.passes)
+    fits = 4 * operations.rows * LANES * itemsize <= CACHE
+    passes = 0 if fits else 1 + len(operations.passes)  # one for initial state and outputs
+    moved = _work(operations.table, MOVES, parts) + amplitudes * PASS * passes
+    near = fits or bool(operations.passes)
     rate = (machine.rate if near else machine.far_rate) * 4 / itemsize
     calls = parts * len(operations.head) + columns * len(operations.tail)
     own = tiles * len(schedule.own.table) * machine.factor

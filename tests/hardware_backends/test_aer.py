@@ -272,6 +272,9 @@ def test_circuits_without_parameters_and_observables_without_qubits() -> None:
     identity = AerBackend(SANTIAGO).run([fixed(circuit, "II")])[0].values
     assert identity.tolist() == [pytest.approx([1.0])]
     assert AerBackend().run([]) == []
+    for noise in (None, SANTIAGO):
+        empty = replace(of, inputs=of.inputs[:0])
+        assert AerBackend(noise).run([empty])[0].values.shape == (0, 2)
 
 
 def test_copies_and_pickles_run() -> None:

@@ -197,11 +197,13 @@ def test_empty_batch(given: str) -> None:
 
 def test_probabilities_of_many_qubits_need_no_square_matrix() -> None:
     counts = np.full((1, 2**12), 3)
-    tracemalloc.start()
-    estimate([counts], Observables.parse("probs", 12), torch.float32)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**21  # a 4096 x 4096 identity takes 2**27 bytes
+    peaks = []
+    for _ in range(3):  # other threads of the process may allocate meanwhile
+        tracemalloc.start()
+        estimate([counts], Observables.parse("probs", 12), torch.float32)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 2**21  # a 4096 x 4096 identity takes 2**27 bytes
 
 
 def test_expectation_values_from_shots_of_a_whole_circuit() -> None:

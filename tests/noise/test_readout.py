@@ -154,3 +154,8 @@ def test_bad_widths() -> None:
         ValueError, match="probabilities have 2 columns: give all 4 of the 2 qubits"
     ):
         confuse(torch.ones(1, 2), noisy)
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    noisy = bound(3, [2, 0], [random_confusion((0, 2), 1)])
+    assert confuse(torch.zeros(0, 8), noisy).shape == (0, 4)

@@ -144,9 +144,7 @@ def test_a_device_to_train_on_is_used(few_digits: str) -> None:
     assert [t["condition"] for t in noisy.report["test"]] == ["noise-free", "fake_yorktown"]
     exact = train(replace(config, noise="exact", devices=("fake_yorktown",)))
     # Aer and parameter shift know nothing of the native engine
-    assert exact.history[0]["train_loss"] == pytest.approx(
-        noisy.history[0]["train_loss"], abs=1e-4
-    )
+    assert exact.history[0]["train_loss"] == pytest.approx(noisy.history[0]["train_loss"], abs=1e-4)
     assert exact.report["test"][1]["loss"] == pytest.approx(
         noisy.report["test"][1]["loss"], abs=1e-4
     )
