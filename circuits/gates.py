@@ -145,11 +145,18 @@ class Gate:
         Returns:
             ``(shifts, coefficients)``, each of shape ``(2 R,)``, float64.
         """
-        base, degree = self.frequencies[param]
-        m = torch.arange(1, 2 * degree + 1, dtype=torch.float64)
-        shifts = (2 * m - 1) * torch.pi / (2 * degree)
-        coefficients = (-1.0) ** (m - 1) / (4 * degree * torch.sin(shifts / 2) ** 2)
-        return shifts / base, base * coefficients
+        return shift_rule(*self.frequencies[param])
+
+
+def shift_rule(base: float, degree: int) -> tuple[Tensor, Tensor]:
+    """The derivative of a trigonometric polynomial of this degree in ``base * angle``.
+
+    See `Gate.shift_rule`.
+    """
+    m = torch.arange(1, 2 * degree + 1, dtype=torch.float64)
+    shifts = (2 * m - 1) * torch.pi / (2 * degree)
+    coefficients = (-1.0) ** (m - 1) / (4 * degree * torch.sin(shifts / 2) ** 2)
+    return shifts / base, base * coefficients
 
 
 def _kron(high: ComplexArray, low: ComplexArray) -> ComplexArray:

@@ -6,13 +6,14 @@ so that a training step on a queued device is one job.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nisqkit.circuits.gates import shift_rule
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
@@ -66,13 +67,20 @@ def differentiable_slots(program: Program, inputs: bool, weights: bool) -> list[
     ]
 
 
-def shifted_copies(program: Program, angles: Tensor, slots: Sequence[int]) -> _Copies:
+def shifted_copies(
+    program: Program,
+    angles: Tensor,
+    slots: Sequence[int],
+    frequencies: Mapping[int, tuple[float, int]] | None = None,
+) -> _Copies:
     """All copies that the parameter-shift rules of some slots ask for.
 
     Args:
         program: The program.
         angles: Shape ``(batch, num_slots)``.
         slots: The slots to differentiate.
+        frequencies: ``(base, R)`` of slots whose rule is not that of their gate: see
+            `Transpiled.frequencies`.
 
     Gates follow `Gate.shift_rule`. For an amplitude, the state is rotated by ``+-pi/4`` towards the
     basis state, in the plane of the two, where the value is a sinusoid of twice the angle.
@@ -86,7 +94,8 @@ def shifted_copies(program: Program, angles: Tensor, slots: Sequence[int]) -> _C
         for param, slot in enumerate(use.slots):
             if slot not in wanted:
                 continue
-            for shift, coefficient in zip(*use.gate.shift_rule(param), strict=True):
+            rule = shift_rule(*(frequencies or {}).get(slot, use.gate.frequencies[param]))
+            for shift, coefficient in zip(*rule, strict=True):
                 copy = angles.clone()
                 copy[:, slot] += shift.to(angles.dtype)
                 rows.append(copy)
@@ -147,7 +156,9 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
             slots = differentiable_slots(
                 task.program, task.inputs.requires_grad, task.weights.requires_grad
             )
-            copies = shifted_copies(task.program, angles.detach(), slots)
+            copies = shifted_copies(
+                task.program, angles.detach(), slots, _frequencies(task.program, backend)
+            )
         rows = angles.detach() if copies is None else torch.cat([angles.detach(), copies.rows])
         requests.append(_at_angles(task, rows))
         plans.append((angles, copies))
@@ -167,6 +178,13 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
             values = _Linear.apply(angles, values, jacobian)  # type: ignore[no-untyped-call]
         results.append(Result(values, std))
     return results
+
+
+def _frequencies(program: Program, backend: Backend) -> Mapping[int, tuple[float, int]] | None:
+    """Those of the circuit as the backend's device gets it, if there is one."""
+    transpile = getattr(backend, "transpile", None)
+    transpiled = None if transpile is None else transpile(program.by_slots)
+    return None if transpiled is None else transpiled.frequencies  # type: ignore[no-any-return]
 
 
 def _at_angles(task: Task, rows: Tensor) -> Task:

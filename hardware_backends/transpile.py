@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, lru_cache
-from math import pi
+from math import gcd, lcm, pi
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,32 @@ class Transpiled:
         lowered = lower(self.reduced, inputs=self.slots if self.reduced.parameters else None)
         names = AngleMap.identity(len(self.slots)).inputs
         return replace(lowered, angle_map=replace(lowered.angle_map, inputs=names))
+
+    @cached_property
+    def frequencies(self) -> dict[int, tuple[float, int]]:
+        """``(base, R)`` of each slot, as in `Gate.frequencies`, of the native circuit.
+
+        A gate such as ``cu3`` is several native rotations by parts of its angle. What is between
+        them undoes some frequencies, but not where it is noisy: the gate's own shift rule would
+        then be wrong.
+        """
+        parts: dict[int, list[tuple[Fraction, int]]] = {}
+        by_angle: dict[int, list[tuple[int, float]]] = {}
+        for angle, slot, coefficient in self.native.angle_map.terms:
+            by_angle.setdefault(angle, []).append((slot, abs(coefficient)))
+        for use in self.native.gates:
+            for (base, degree), angle in zip(use.gate.frequencies, use.slots, strict=True):
+                for slot, coefficient in by_angle.get(angle, ()):
+                    unit = Fraction(base * coefficient).limit_denominator(1024)
+                    parts.setdefault(slot, []).append((unit, degree))
+        found = {}
+        for slot, units in parts.items():
+            denominator = lcm(*(unit.denominator for unit, _ in units))
+            whole = gcd(*(int(unit * denominator) for unit, _ in units))
+            step = Fraction(whole, denominator)
+            highest = sum(unit * degree for unit, degree in units)
+            found[slot] = float(step), int(highest / step)
+        return found
 
     def check_equivalence(self) -> None:
         """Compare the final states of the program and of the native circuit at random angles.

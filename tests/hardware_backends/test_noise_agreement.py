@@ -14,7 +14,7 @@ import torch
 from qiskit.quantum_info import DensityMatrix, Operator, SuperOp
 from torch import Tensor
 
-from nisqkit.circuits import Observables, Program, Task, lower
+from nisqkit.circuits import Observables, Program, Task, angle, lower, u3_cu3
 from nisqkit.circuits.lower import gate_class
 from nisqkit.hardware_backends.aer import AerBackend
 from nisqkit.hardware_backends.aer_noise import aer_noise_model
@@ -26,6 +26,7 @@ from nisqkit.hardware_backends.native.density import density_values
 from nisqkit.hardware_backends.native.noisy import NoisyBackend
 from nisqkit.hardware_backends.pennylane_noisy import PennyLaneNoisyBackend
 from nisqkit.noise import Channel, Device, Noise, NoiseModel, confuse, through_readout
+from nisqkit.qml import QuantumLayer
 
 DEVICES = (
     "fake_santiago",
@@ -318,3 +319,18 @@ def test_twice_the_strength_of_pauli_noise_is_twice_the_probabilities() -> None:
     compare(model.scale(2), by_hand, 1e-12)
     with pytest.raises(ValueError, match=r"is more than 1; use a strength up to"):
         model.scale(1000)
+
+
+@pytest.mark.parametrize("kind", ["full", "pauli"])
+def test_parameter_shift_knows_the_noise_inside_a_gate(kind: str) -> None:
+    """cu3 becomes several rotations, and noise between them keeps frequencies of its angles."""
+    noise = NoiseModel.from_device(Device.load("fake_yorktown"), kind)
+    circuit = angle(3).compose(u3_cu3(3, blocks=2))
+    gradients = []
+    for method in ("adjoint", "parameter-shift"):
+        layer = QuantumLayer(circuit, inputs="x", noise=noise, diff_method=method, seed=0).double()
+        x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+        layer(x).pow(2).sum().backward()
+        gradients.append((x.grad, layer.weights.grad))
+    for ours, shifted in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, shifted, rtol=0, atol=1e-10)
