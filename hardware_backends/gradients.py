@@ -184,7 +184,7 @@ def _frequencies(program: Program, backend: Backend) -> Mapping[int, tuple[float
     """Those of the circuit as the backend's device gets it, if there is one."""
     transpile = getattr(backend, "transpile", None)
     transpiled = None if transpile is None else transpile(program.by_slots)
-    return None if transpiled is None else transpiled.frequencies  # type: ignore[no-any-return]
+    return None if transpiled is None else transpiled.frequencies
 
 
 def _at_angles(task: Task, rows: Tensor) -> Task:

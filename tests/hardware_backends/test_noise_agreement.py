@@ -174,7 +174,7 @@ def test_aer_leaves_out_rare_branches_of_its_own_noise_models() -> None:
                     if p >= least
                 )
                 state = state.evolve(SuperOp(sum(kept)), list(use.qubits))
-        return confuse(torch.from_numpy(np.diag(state.data).real.copy())[None], noisy)
+        return confuse(torch.from_numpy(np.real(np.diag(state.data)).copy())[None], noisy)
 
     torch.testing.assert_close(evolved(0.0), native.run([task])[0].values, rtol=0, atol=1e-13)
     torch.testing.assert_close(evolved(1e-10), aer, rtol=0, atol=1e-13)

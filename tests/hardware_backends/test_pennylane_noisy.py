@@ -49,7 +49,7 @@ def task(program: Program, seed: int, observables: object = "probs", batch: int 
 def with_every_phase() -> Program:
     """Gates that PennyLane writes with PhaseShift, all of their angles inputs."""
     circuit = random_circuit(2, 30, seed=3)
-    return lower(circuit, sorted(circuit.parameters, key=lambda p: p.name))
+    return lower(circuit, sorted(circuit.parameters, key=str))
 
 
 @pytest.mark.parametrize("noise", [MODEL, SANTIAGO], ids=["model", "device"])
@@ -129,6 +129,7 @@ def test_layers_train_and_are_copied() -> None:
     assert layer.transpiled.initial_layout == (3, 2)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         torch.testing.assert_close(other(x), layer(x), rtol=0, atol=1e-6)
+        assert isinstance(other.backend, PennyLaneNoisyBackend)
         assert other.backend.binder == backend.binder
 
 

@@ -48,7 +48,7 @@ class Case:
     def task(self) -> Task:
         n = 2 + self.number % 4
         circuit = random_circuit(n, 6, seed=200 + self.number)
-        program = lower(circuit, inputs=sorted(circuit.parameters, key=lambda p: p.name))
+        program = lower(circuit, inputs=sorted(circuit.parameters, key=str))
         random = np.random.default_rng(self.number)
         x = torch.from_numpy(random.uniform(-1, 1, (1, len(program.inputs))))
         return Task(program, x, x.new_zeros(0), random_observables(n, self.number))
