@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nisqkit.circuits.amplitude import synthesise
 from nisqkit.circuits.gates import shift_rule
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.sampling import generator
+from nisqkit.hardware_backends.slot_circuit import slot_angles
 
 
 @dataclass(frozen=True)
@@ -150,17 +152,24 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
     plans: list[tuple[Tensor, _Copies | None]] = []
     requests: list[Task] = []
     for task in tasks:
-        angles = task.program.angles(task.inputs, task.weights)
+        program = task.program
+        frequencies = _frequencies(program, backend)
+        if frequencies is None:
+            angles = program.angles(task.inputs, task.weights)
+        else:  # amplitudes are loaded by gates there, which are as noisy as all others
+            program, _ = synthesise(task.program)
+            angles = slot_angles(task.program, task.inputs, task.weights)
         copies = None
         if angles.requires_grad and torch.is_grad_enabled():
             slots = differentiable_slots(
                 task.program, task.inputs.requires_grad, task.weights.requires_grad
             )
-            copies = shifted_copies(
-                task.program, angles.detach(), slots, _frequencies(task.program, backend)
-            )
+            amplitudes = () if task.program.prepare is None else task.program.prepare.slots
+            if not set(slots).isdisjoint(amplitudes):  # and so the angles that load them
+                slots += range(task.program.angle_map.num_slots, angles.shape[1])
+            copies = shifted_copies(program, angles.detach(), slots, frequencies)
         rows = angles.detach() if copies is None else torch.cat([angles.detach(), copies.rows])
-        requests.append(_at_angles(task, rows))
+        requests.append(_at_angles(replace(task, program=program), rows))
         plans.append((angles, copies))
     results = []
     for task, (angles, copies), found in zip(tasks, plans, backend.run(requests), strict=True):
@@ -181,7 +190,7 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
 
 
 def _frequencies(program: Program, backend: Backend) -> Mapping[int, tuple[float, int]] | None:
-    """Those of the circuit as the backend's device gets it, if there is one."""
+    """Of each slot, in the circuit as the backend's device gets it; None without a device."""
     transpile = getattr(backend, "transpile", None)
     transpiled = None if transpile is None else transpile(program.by_slots)
     return None if transpiled is None else transpiled.frequencies

@@ -23,7 +23,7 @@ class PennyLaneNoisyBackend(PennyLaneBackend):
     """Noisy values from PennyLane's ``default.mixed``, in double precision; gradients by backprop.
 
     The noise is that of `NoisyBackend`, written as PennyLane's channels: a second opinion on small
-    circuits, some hundred times slower. A batch is one tape (parameter broadcasting); backprop
+    circuits, far slower. A batch is one tape (parameter broadcasting); backprop
     keeps every intermediate state. Shots are drawn from exact probabilities, by the task's seed.
 
     Args:

@@ -11,10 +11,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from qiskit import QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SuperOp
 from torch import Tensor
 
-from nisqkit.circuits import Observables, Program, Task, angle, lower, u3_cu3
+from nisqkit.circuits import Observables, Program, Task, amplitude, angle, lower, u3_cu3
 from nisqkit.circuits.lower import gate_class
 from nisqkit.hardware_backends.aer import AerBackend
 from nisqkit.hardware_backends.aer_noise import aer_noise_model
@@ -322,14 +323,16 @@ def test_twice_the_strength_of_pauli_noise_is_twice_the_probabilities() -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "pauli"])
-def test_parameter_shift_knows_the_noise_inside_a_gate(kind: str) -> None:
-    """cu3 becomes several rotations, and noise between them keeps frequencies of its angles."""
+@pytest.mark.parametrize("start", [angle(3), amplitude(8)])
+def test_parameter_shift_knows_the_noise_inside_a_gate(start: QuantumCircuit, kind: str) -> None:
+    """A cu3 and an amplitude input become several rotations, with noise between them."""
     noise = NoiseModel.from_device(Device.load("fake_yorktown"), kind)
-    circuit = angle(3).compose(u3_cu3(3, blocks=2))
+    circuit = start.compose(u3_cu3(3, blocks=1))
     gradients = []
     for method in ("adjoint", "parameter-shift"):
         layer = QuantumLayer(circuit, inputs="x", noise=noise, diff_method=method, seed=0).double()
-        x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+        size = 2 * len(layer.program.inputs)
+        x = torch.linspace(-1, 1.3, size, dtype=torch.float64).reshape(2, -1).requires_grad_()
         layer(x).pow(2).sum().backward()
         gradients.append((x.grad, layer.weights.grad))
     for ours, shifted in zip(*gradients, strict=True):
