@@ -6,7 +6,7 @@ Slots that are affine in the parameters are computed together as one matrix prod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,6 +90,41 @@ terms=((0, 0, 2.0), (0, 1, -1.0)), nonlinear=None)
                 terms[key] = terms.get(key, 0.0) + outer * coefficient
         kept = tuple((*key, c) for key, c in sorted(terms.items()) if c != 0)
         return AngleMap(first.inputs, first.weights, tuple(constants), kept)
+
+    def extended(self, copies: Sequence[tuple[int, float, float]]) -> AngleMap:
+        """The map with more slots: each a factor times a slot of this one, plus a constant.
+
+        Args:
+            copies: ``(slot, factor, constant)`` for each new slot; factor 0 for a constant alone.
+
+        Example:
+            >>> once = AngleMap(("x",), (), (0.5,), ((0, 0, 1.0),))
+            >>> once.extended([(0, -1.0, 0.0)])(torch.tensor([[0.25]]), torch.zeros(0))
+            tensor([[ 0.7500, -0.7500]])
+        """
+        by_slot: list[list[tuple[int, float]]] = [[] for _ in self.constants]
+        for slot, parameter, coefficient in self.terms:
+            by_slot[slot].append((parameter, coefficient))
+        constants, terms = list(self.constants), list(self.terms)
+        slots = () if self.nonlinear is None else self.nonlinear.slots
+        formula = {slot: k for k, slot in enumerate(slots)}
+        repeated: list[tuple[int, int, float]] = []  # new slot, place among the formulas, factor
+        for source, factor, constant in copies:
+            new = len(constants)
+            constants.append(constant + (factor * self.constants[source] if factor else 0.0))
+            if factor and source in formula:
+                repeated.append((new, formula[source], factor))
+            elif factor:
+                terms += [(new, p, factor * c) for p, c in by_slot[source]]
+        nonlinear = self.nonlinear
+        if nonlinear is not None and repeated:
+            nonlinear = NonlinearMap(
+                nonlinear.slots + tuple(new for new, _, _ in repeated),
+                nonlinear.parameters + tuple(nonlinear.parameters[k] for _, k, _ in repeated),
+                f"{nonlinear.key} with copies {repeated}",
+                _Repeated(nonlinear.function, tuple((k, f) for _, k, f in repeated)),
+            )
+        return AngleMap(self.inputs, self.weights, tuple(constants), tuple(terms), nonlinear)
 
     @property
     def num_slots(self) -> int:
@@ -190,3 +225,16 @@ terms=((0, 0, 2.0), (0, 1, -1.0)), nonlinear=None)
         order = torch.tensor(self.shared_slots + self.batched_slots, dtype=torch.long).argsort()
         both = torch.cat([shared.expand(len(inputs), -1), batched], dim=1)
         return both[:, order.to(both.device)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Repeated:
+    """A function whose values are followed by multiples of some of them."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    copies: tuple[tuple[int, float], ...]
+
+    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        values = self.function(inputs, weights)
+        factors = values.new_tensor([factor for _, factor in self.copies])
+        return torch.cat([values, values[..., [k for k, _ in self.copies]] * factors], dim=-1)
