@@ -1,7 +1,9 @@
-"""Compression of the classical parts of a hybrid model: pruning, quantisation, distillation.
+"""Compression of the classical parts of a hybrid model: distillation; pruning and quantisation.
 
-Reserved: nothing is implemented here yet.
+Pruning and quantisation are not implemented yet.
 """
 
 if __name__ != "nisqkit.compression":
     raise ImportError(f"import nisqkit.compression, not {__name__}")
+
+from nisqkit.compression.distillation import distillation_loss as distillation_loss

@@ -8,5 +8,11 @@ from nisqkit.qml.datasets import available_datasets as available_datasets
 from nisqkit.qml.datasets import load_dataset as load_dataset
 from nisqkit.qml.layer import QuantumLayer as QuantumLayer
 from nisqkit.qml.models import classifier as classifier
+from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as PostMeasurementNorm
+from nisqkit.qml.post_measurement_norm import freeze_statistics as freeze_statistics
+from nisqkit.qml.post_measurement_quantize import (
+    PostMeasurementQuantize as PostMeasurementQuantize,
+)
+from nisqkit.qml.post_measurement_quantize import centroid_losses as centroid_losses
 from nisqkit.qml.runs import load_run as load_run
 from nisqkit.qml.training import train as train
