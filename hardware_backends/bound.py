@@ -29,12 +29,16 @@ class Binder:
     Attributes:
         model: The noise model. With a device, programs are transpiled for it first.
         layout, optimization_level, seed: As in `transpile_to`.
+        ideal_encoder: The gates before the first one that depends on a weight run as they stand,
+            without noise, and only the others are transpiled, on the qubits where the whole circuit
+            would be. Released QuantumNAT trains so.
     """
 
     model: NoiseModel
     layout: tuple[int, ...] | None = None
     optimization_level: int = 2
     seed: int = 0
+    ideal_encoder: bool = False
 
     @classmethod
     def make(
@@ -43,6 +47,7 @@ class Binder:
         layout: Sequence[int] | None = None,
         optimization_level: int = 2,
         seed: int = 0,
+        ideal_encoder: bool = False,
     ) -> Binder:
         """From what a user gives as ``noise``; a device has its full noise.
 
@@ -63,12 +68,13 @@ class Binder:
                 "noise=Device.load(...), or leave layout out"
             )
         chosen = None if layout is None else tuple(layout)
-        return cls(noise, chosen, optimization_level, seed)
+        return cls(noise, chosen, optimization_level, seed, ideal_encoder)
 
     def transpile(self, program: Program, basis: str | None = None) -> Transpiled | None:
         """The program as the device gets it; None without a device.
 
-        With a ``basis``, rotations into it come last. Every basis starts on the same qubits.
+        With a ``basis``, rotations into it come last. Every basis starts on the same qubits. An
+        ideal encoder is transpiled with the rest here; `bind` leaves it out.
         """
         if self.model.device is None:
             return None
@@ -93,7 +99,8 @@ class Binder:
         """The noisy program, with the inputs and weights of the logical one; kept with that.
 
         Raises:
-            ValueError: As `transpile_to` and `NoiseModel.bind`.
+            ValueError: As `transpile_to` and `NoiseModel.bind`; with an ideal encoder, a program
+                that does not consist of an encoder and a trained part (see `split_encoder`).
         """
         key = "bound", self, basis
         if key not in program.cache:
@@ -102,11 +109,27 @@ class Binder:
         return found
 
     def _bind(self, program: Program, basis: str | None) -> NoisyProgram:
+        if self.ideal_encoder:
+            return self._bind_trained_part(program, basis)
         transpiled = self.transpile(program, basis)
         if transpiled is None:
             return self.model.bind(program if basis is None else in_basis(program, basis))
         native = replace(transpiled.native, angle_map=_angle_map(program, transpiled.native))
         return self.model.bind(native, transpiled.measured, transpiled.active)
+
+    def _bind_trained_part(self, program: Program, basis: str | None) -> NoisyProgram:
+        encoder, trained = split_encoder(program)
+        whole = self.transpile(program)
+        if whole is None:
+            bound = self.model.bind(trained if basis is None else in_basis(trained, basis))
+            return _behind(encoder, bound, range(program.num_qubits), program)
+        there = replace(self, layout=whole.initial_layout, ideal_encoder=False)
+        transpiled = there.transpile(trained, basis)
+        assert transpiled is not None
+        native = replace(transpiled.native, angle_map=_angle_map(trained, transpiled.native))
+        bound = self.model.bind(native, transpiled.measured, transpiled.active)
+        places = [transpiled.active.index(q) for q in whole.initial_layout]
+        return _behind(encoder, bound, places, program)
 
     def measurements(
         self, program: Program, observables: Observables
@@ -131,6 +154,68 @@ class Binder:
             )
             parts.append((self.bind(program, basis), Observables(n, sums)))
         return parts
+
+
+def split_encoder(program: Program) -> tuple[Program, Program]:
+    """The gates before the first one that depends on a weight, and all others.
+
+    Both have the inputs, weights and slots of the program.
+
+    Raises:
+        ValueError: No gate depends on a weight, a gate behind the first such gate depends on an
+            input, or there is an amplitude input.
+
+    Example:
+        >>> from nisqkit.circuits import angle, hardware_efficient, lower
+        >>> program = lower(angle(2).compose(hardware_efficient(2, layers=1)), inputs="x")
+        >>> [part.num_gates for part in split_encoder(program)]
+        [2, 5]
+    """
+    if program.prepare is not None:
+        raise ValueError(
+            "an ideal encoder consists of gates, and this circuit loads amplitudes: leave "
+            "ideal_encoder out"
+        )
+    n, used = len(program.inputs), program.angle_map.dependencies
+    trained = [any(p >= n for s in use.slots for p in used[s]) for use in program.gates]
+    if not any(trained):
+        raise ValueError(
+            "ideal_encoder needs a trained part, and no gate of this circuit depends on a weight "
+            "(in shifted copies, for parameter shift and SPSA, none does): leave it out"
+        )
+    first = trained.index(True)
+    late = [u for u in program.gates[first:] if any(p < n for s in u.slots for p in used[s])]
+    if late:
+        raise ValueError(
+            f"ideal_encoder needs all inputs before the first weight, but {late[0].name!r} on "
+            f"qubits {late[0].qubits} depends on an input and comes after one: leave it out"
+        )
+    return (
+        replace(program, gates=program.gates[:first]),
+        replace(program, gates=program.gates[first:]),
+    )
+
+
+def _behind(
+    encoder: Program, bound: NoisyProgram, places: Sequence[int], program: Program
+) -> NoisyProgram:
+    """A noisy program with exact gates before it, on the given qubits of its own."""
+    after = bound.program.angle_map.num_slots
+    gates = tuple(
+        replace(
+            use,
+            qubits=tuple(places[q] for q in use.qubits),
+            slots=tuple(after + s for s in use.slots),
+        )
+        for use in encoder.gates
+    )
+    whole = replace(
+        bound.program,
+        gates=gates + bound.program.gates,
+        angle_map=bound.program.angle_map.beside(program.angle_map),
+    )
+    exact = tuple(use for use in gates if use.name != "barrier")
+    return replace(bound, program=whole, operations=exact + bound.operations)
 
 
 def _as_z(string: str) -> str:

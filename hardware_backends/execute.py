@@ -28,15 +28,18 @@ class Execution:
         noise: The device whose noise the backend simulates, or a noise model.
         diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift),
             ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
+        layout: Physical qubits of the logical ones, with a backend's name and a device; ``None``
+            lets Qiskit choose.
 
     Raises:
-        ValueError: An unknown backend or method, a backend that does not take this noise, or a
-            method that it does not offer.
+        ValueError: An unknown backend or method, a backend that does not take this noise or
+            layout, or a method that it does not offer.
     """
 
     backend: str | Backend | Any = "native"
     noise: Device | NoiseModel | None = None
     diff_method: str | SPSA = "auto"
+    layout: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.diff_method, str) and self.diff_method not in DIFF_METHODS:
@@ -52,7 +55,7 @@ class Execution:
     @cached_property
     def resolved(self) -> Backend:
         """The backend object."""
-        return get_backend(self.backend, noise=self.noise)
+        return get_backend(self.backend, noise=self.noise, layout=self.layout)
 
 
 def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from nisqkit.circuits.names import unknown
@@ -32,30 +33,41 @@ def available_backends() -> tuple[str, ...]:
     return NAMES
 
 
-def get_backend(backend: str | Backend | Any, noise: Device | NoiseModel | None = None) -> Backend:
+def get_backend(
+    backend: str | Backend | Any,
+    noise: Device | NoiseModel | None = None,
+    layout: Sequence[int] | None = None,
+) -> Backend:
     """A backend from its name, or from a Qiskit V2 primitive; backends pass through.
 
     Args:
         backend: A name, a `Backend`, or a V2 estimator or sampler object.
         noise: The device whose noise is simulated, or a noise model: ``"native"``, ``"aer"`` and
             ``"pennylane:default.mixed"`` do that.
+        layout: Physical qubits of the logical ones, for a device; ``None`` lets Qiskit choose.
 
     Raises:
-        ValueError: An unknown name, or noise for a backend that does not simulate it.
+        ValueError: An unknown name, noise for a backend that does not simulate it, or a layout
+            without a device.
         TypeError: Something that is no backend.
     """
+    if layout is not None and noise is None:
+        raise ValueError(
+            f"layout={list(layout)} needs a device: give noise=Device.load(...), or leave layout "
+            "out; a backend object has its own, such as NoisyBackend(device, layout=...)"
+        )
     if backend == "aer":
         from nisqkit.hardware_backends.aer import AerBackend
 
-        return AerBackend(noise=noise)
+        return AerBackend(noise=noise, layout=layout)
     if backend == "native" and noise is not None:
         from nisqkit.hardware_backends.native.noisy import NoisyBackend
 
-        return NoisyBackend(noise)
+        return NoisyBackend(noise, layout=layout)
     if backend == "pennylane:default.mixed" and noise is not None:
         from nisqkit.hardware_backends.pennylane_noisy import PennyLaneNoisyBackend
 
-        return PennyLaneNoisyBackend(noise)
+        return PennyLaneNoisyBackend(noise, layout=layout)
     if noise is not None:
         _refuse(backend, noise)
     if isinstance(backend, Backend):

@@ -308,8 +308,13 @@ class Channel:
             return kept, decayed
         return kraus_of_ptm(self.ptm, self.num_qubits)
 
-    def scaled(self, strength: float) -> Channel:
+    def scaled(self, strength: float, clip: bool = False) -> Channel:
         """The channel at another strength; see the class for what that means for each kind.
+
+        Args:
+            strength: 0 for the identity, 1 for the channel itself.
+            clip: Of a Pauli channel whose errors would have a probability of more than 1 in sum,
+                take the strength at which it is 1.
 
         Raises:
             ValueError: The strength is negative or not a number, probabilities would leave [0, 1],
@@ -332,6 +337,8 @@ is more than 1; use a strength up to 2.5
         if self.kind == "pauli":
             errors = [t * p for p in self.parameters[1:]]
             total = math.fsum(errors)
+            if clip and total > 1:
+                errors, total = [p / total for p in errors], 1.0
             if total > 1 + ROUNDING:
                 raise ValueError(
                     f"Pauli channel at strength {t:g}: the probabilities of errors sum to "

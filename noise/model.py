@@ -175,17 +175,19 @@ reset 0.021 (5), sx 0.00020 (5), x 0.00020 (5); exact: rz (5); readout 0.014 (5)
         rest = [q for q in qubits if not any(q in c.qubits for c in own)]
         return (*own, *(c.moved((q,)) for q in rest for c in anyone))
 
-    def scale(self, strength: float, readout: bool = False) -> NoiseModel:
+    def scale(self, strength: float, readout: bool = False, clip: bool = False) -> NoiseModel:
         """The model with all noise at another strength.
 
         Pauli channels have their probabilities multiplied. Where those of the errors would sum to
-        more than 1 it is an error that names the gate; nothing is clipped but rounding (below
-        1e-10). Rates (depolarising, relaxation, dephasing) and times are multiplied, which is
-        always possible. Dead gates of a device stay as they are, since nothing can use them.
+        more than 1 it is an error that names the gate, unless ``clip`` is set. Rates
+        (depolarising, relaxation, dephasing) and times are multiplied, which is always possible.
+        Dead gates of a device stay as they are, since nothing can use them.
 
         Args:
             strength: 0 leaves no noise at all, 1 leaves it as it is.
             readout: Whether to multiply the probabilities of wrong readouts too.
+            clip: Cap each Pauli channel where its errors have the probability 1 in sum, instead
+                of raising an error: for training, not for physics.
 
         Raises:
             ValueError: A probability would leave [0, 1], or the strength is negative.
@@ -208,7 +210,7 @@ errors sum to 1.2, which is more than 1; use a strength up to 2.5
                 continue
             try:
                 gates[gate, qubits] = [
-                    replace(noise, channel=noise.channel.scaled(strength)) for noise in noises
+                    replace(noise, channel=noise.channel.scaled(strength, clip)) for noise in noises
                 ]
             except ValueError as error:
                 where = qubits or "any qubits"

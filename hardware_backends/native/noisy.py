@@ -15,7 +15,7 @@ from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.bound import Binder
 from nisqkit.hardware_backends.memory import check_memory
 from nisqkit.hardware_backends.native.density import density_bytes, density_values
-from nisqkit.hardware_backends.native.trajectories import trajectory_values
+from nisqkit.hardware_backends.native.trajectories import pattern_values, trajectory_values
 from nisqkit.hardware_backends.sampling import draw, estimate, measurement_bases
 from nisqkit.hardware_backends.transpile import Transpiled
 from nisqkit.noise.device import Device
@@ -23,7 +23,7 @@ from nisqkit.noise.model import NoiseModel
 from nisqkit.noise.noisy_program import NoisyProgram
 from nisqkit.noise.readout import confuse, through_readout
 
-METHODS = ("auto", "density", "trajectories")
+METHODS = ("auto", "density", "trajectories", "patterns")
 DENSITY_QUBITS = 7
 """Widest circuit for density matrices, unless they are asked for: a training step of 16 samples
 then takes a fraction of a second."""
@@ -44,15 +44,21 @@ class NoisyBackend(Backend):
             device.
         optimization_level: Of Qiskit's transpiler, 0 to 3.
         seed: Of Qiskit's transpiler.
-        method: ``"density"``, ``"trajectories"``, or ``"auto"``: by width.
+        method: ``"density"``, ``"trajectories"``, or ``"auto"``: by width. ``"patterns"`` gives no
+            means, but the values of one random pattern of errors per sample and step, which is what
+            QuantumNAT trains with.
         runs: Of each sample, in which errors occur, with trajectories.
         threads: Number of threads; default all cores that this process may use.
+        shared: With ``"patterns"``: one pattern for the whole batch.
+        ideal_encoder: The gates before the first one that depends on a weight are exact, and not
+            transpiled; see `Binder`.
 
     Raises:
         TypeError: Neither a device nor a noise model.
-        ValueError: Unknown ``method``, less than two runs or one thread, or a layout without a
-            device; in `check`, what `transpile_to` and `NoiseModel.bind` refuse, a state that does
-            not fit in memory, other torch devices and dtypes, or shots with trajectories.
+        ValueError: Unknown ``method``, less than two runs or one thread, ``shared`` without
+            patterns, or a layout without a device; in `check`, what `transpile_to`,
+            `NoiseModel.bind` and `Binder` refuse, a state that does not fit in memory, other torch
+            devices and dtypes, or shots with trajectories or patterns.
 
     Example:
         >>> from nisqkit.circuits import angle, lower
@@ -76,6 +82,8 @@ class NoisyBackend(Backend):
         method: str = "auto",
         runs: int = 32,
         threads: int | None = None,
+        shared: bool = False,
+        ideal_encoder: bool = False,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: give one of {', '.join(map(repr, METHODS))}")
@@ -83,8 +91,10 @@ class NoisyBackend(Backend):
             raise ValueError(f"runs is {runs}: give at least 2, since one has no standard error")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self.binder = Binder.make(noise, layout, optimization_level, seed)
-        self.method, self.runs, self.threads = method, runs, threads
+        if shared and method != "patterns":
+            raise ValueError(f"shared=True goes with method='patterns', not with {method!r}")
+        self.binder = Binder.make(noise, layout, optimization_level, seed, ideal_encoder)
+        self.method, self.runs, self.threads, self.shared = method, runs, threads, shared
 
     def __repr__(self) -> str:
         return f"NoisyBackend({self.binder.model.name}, method={self.method!r})"
@@ -94,21 +104,22 @@ class NoisyBackend(Backend):
         return self.binder.transpile(program)
 
     def method_for(self, program: Program) -> str:
-        """``"density"`` or ``"trajectories"``."""
+        """``"density"``, ``"trajectories"`` or ``"patterns"``."""
         if self.method != "auto":
             return self.method
         wide = self.binder.bind(program).num_qubits > DENSITY_QUBITS
         return "trajectories" if wide else "density"
 
     def random(self, program: Program, shots: int | None) -> bool:
-        """See `Backend.random`; trajectories draw errors."""
-        return shots is not None or self.method_for(program) == "trajectories"
+        """See `Backend.random`; trajectories and patterns draw errors."""
+        return shots is not None or self.method_for(program) != "density"
 
     def describe(self, program: Program) -> str:
         """How a program is run, in a few words."""
-        if self.method_for(program) == "density":
-            return "density matrix"
-        return f"trajectories, {self.runs} runs"
+        method = self.method_for(program)
+        if method == "patterns":
+            return f"random errors, one pattern per {'batch' if self.shared else 'sample'}"
+        return "density matrix" if method == "density" else f"trajectories, {self.runs} runs"
 
     def check(self, task: Task) -> None:
         """See the class."""
@@ -129,9 +140,10 @@ class NoisyBackend(Backend):
                 )
                 check_memory(noisy.num_qubits, needed, density=True)
         elif task.shots is not None:
+            width = self.binder.bind(task.program).num_qubits
             raise ValueError(
-                f"trajectories ({self.binder.bind(task.program).num_qubits} qubits in use) give "
-                "means with a standard error, not shots: leave shots out, or use backend='aer'"
+                f"{self.method_for(task.program)} ({width} qubits in use) give values of random "
+                "errors, not shots: leave shots out, or use backend='aer'"
             )
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
@@ -139,7 +151,10 @@ class NoisyBackend(Backend):
         return [self._run(task) for task in tasks]
 
     def _run(self, task: Task) -> Result:
-        if self.method_for(task.program) == "trajectories":
+        method = self.method_for(task.program)
+        if method == "patterns":
+            return Result(self._patterns(task))
+        if method == "trajectories":
             return self._trajectories(task)
         if task.shots is None:
             return Result(self._density(task))
@@ -169,9 +184,25 @@ class NoisyBackend(Backend):
         values = density_values(noisy, task.inputs, task.weights, there, self._workers())
         return values if observables.sums is not None else confuse(values, noisy)
 
+    def _patterns(self, task: Task) -> Tensor:
+        values = []
+        for group, (noisy, observables) in enumerate(
+            self.binder.measurements(task.program, task.observables)
+        ):
+            found = pattern_values(
+                noisy,
+                task.inputs,
+                task.weights,
+                through_readout(observables, noisy),
+                _of_group(task.seed, group),
+                self._workers(),
+                self.shared,
+            )
+            values.append(found if observables.sums is not None else confuse(found, noisy))
+        return sum(values[1:], values[0])
+
     def _trajectories(self, task: Task) -> Result:
         values, variances = [], []
-        run, step, number = task.seed
         for group, (noisy, observables) in enumerate(
             self.binder.measurements(task.program, task.observables)
         ):
@@ -181,7 +212,7 @@ class NoisyBackend(Backend):
                 task.weights,
                 through_readout(observables, noisy),
                 self.runs,
-                (run, step, number + (group << 32)),
+                _of_group(task.seed, group),
                 self._workers(),
             )
             if observables.sums is None:
@@ -195,3 +226,9 @@ class NoisyBackend(Backend):
         if self.threads is None and hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return self.threads or os.cpu_count() or 1
+
+
+def _of_group(seed: tuple[int, int, int], group: int) -> tuple[int, int, int]:
+    """Of each measurement basis, since each is a circuit of its own."""
+    run, step, number = seed
+    return run, step, number + (group << 32)

@@ -94,6 +94,44 @@ def trajectory_values(
     return values, std
 
 
+def pattern_values(
+    noisy: NoisyProgram,
+    inputs: Tensor,
+    weights: Tensor,
+    observables: Observables,
+    seed: tuple[int, int, int],
+    workers: int,
+    shared: bool = False,
+) -> Tensor:
+    """Every output under one random pattern of errors per sample, drawn among all patterns.
+
+    What a training step of QuantumNAT (arXiv:2110.11331) sees: its mean over seeds is that of the
+    channels, as is the mean of its gradient.
+
+    Args:
+        noisy: As in `trajectory_values`, like all others but the last.
+        inputs: Shape ``(batch, num_inputs)``.
+        weights: Shape ``(num_weights,)``.
+        observables: On all qubits of the program, or probabilities.
+        seed: As in `sampling.generator`.
+        workers: Number of threads.
+        shared: One pattern for the whole batch, as published, instead of one per sample.
+
+    Returns:
+        Shape ``(batch, num_outputs)``; gradients flow to inputs and weights.
+
+    Raises:
+        ValueError: A channel on more than two qubits, or not enough memory.
+    """
+    plan = trajectory_plan(noisy, observables)
+    inputs, weights = _angles(plan, inputs, weights)
+    lanes = plan.pattern_lanes(len(inputs), seed, shared)
+    check_memory(noisy.num_qubits, _bytes(plan, lanes, inputs.element_size(), workers))
+    values, _ = _Mean.apply(inputs, weights, _Patterns(plan, lanes, inputs, weights, 1, workers))  # type: ignore[no-untyped-call]
+    found: Tensor = values
+    return found
+
+
 def trajectory_bytes(
     noisy: NoisyProgram,
     observables: Observables,
@@ -222,16 +260,21 @@ class _Run:
 
         In float64, without `TrajectoryPlan.constants`. There are no runs if there is no noise.
         """
-        plan, batch = self.plan, len(self.inputs)
+        batch, y = len(self.inputs), self._lane_outputs()
+        errors = y[self.lanes.position].astype(np.float64)
+        shape = batch, len(errors) // max(1, batch), y.shape[1]
+        return y[:batch].astype(np.float64), errors.reshape(shape)
+
+    def _lane_outputs(self) -> Array:
+        """Outputs of every lane, (units * 16, outputs)."""
+        plan = self.plan
         y = np.empty((self.units * LANES, len(plan.constants)), self.inputs.dtype)
         arguments = (
             plan.rows, self._lanes, self._ops, plan.blocks, self.made, self.parameters,
             self._measured, *self._start, y,
         )  # fmt: skip
         divide(lambda a, b: forward_units(a, b, *arguments), self.units, self.workers)
-        errors = y[self.lanes.position].astype(np.float64)
-        shape = batch, len(errors) // max(1, batch), y.shape[1]
-        return y[:batch].astype(np.float64), errors.reshape(shape)
+        return y
 
     def forward(self) -> tuple[Array, Array]:
         """Means and standard errors, (batch, outputs)."""
@@ -281,6 +324,15 @@ class _Run:
             np.add.at(g_inputs, (self.lanes.sample.ravel()[:, None], columns[None]), by_lane)
         else:
             g_weights[columns] += by_lane.sum(axis=0)
+
+
+class _Patterns(_Run):
+    """One pattern of errors per sample."""
+
+    def forward(self) -> tuple[Array, Array]:
+        """Values, (batch, outputs), and no standard errors: there is one run."""
+        values = self._lane_outputs()[self.lanes.position] + self.plan.constants
+        return values.astype(self.inputs.dtype), np.zeros(0, self.inputs.dtype)
 
 
 class _Mean(torch.autograd.Function):

@@ -78,7 +78,9 @@ class Errors:
         """The probability ``p0`` that nothing happens at any place."""
         return float(np.exp(-self.hazard[-1])) if len(self.places) else 1.0
 
-    def draw(self, batch: int, runs: int, seed: tuple[int, int, int]) -> Draws:
+    def draw(
+        self, batch: int, runs: int, seed: tuple[int, int, int], among_all: bool = False
+    ) -> Draws:
         """The errors of each run, given that it has one or more.
 
         The first error of a run is where ``exp(-hazard)`` passes a uniform number between 1 and
@@ -89,6 +91,7 @@ class Errors:
             batch: Number of samples.
             runs: Number of runs of each sample.
             seed: As in `sampling.generator`.
+            among_all: Runs without an error are drawn too, as often as they happen.
         """
         nothing = np.zeros(0, np.int64)
         if not len(self.places) or not batch * runs:
@@ -99,8 +102,9 @@ class Errors:
         at = nothing
         while len(active):
             uniform, choice = uniforms(key, active // runs, active % runs, len(found))
-            if found:
-                level = self.hazard[at] - np.log1p(-uniform)
+            if found or among_all:
+                passed = self.hazard[at] if found else 0.0
+                level = passed - np.log1p(-uniform)
                 at = np.searchsorted(self.hazard, level, side="right")
                 going = at < len(self.places)
                 active, choice, at = active[going], choice[going], at[going]
@@ -110,6 +114,8 @@ class Errors:
                 at = np.minimum(at, len(self.places) - 1)  # rounding
             branch = 1 + (choice[:, None] >= self.chances[at]).sum(axis=1)
             found.append((active, self.places[at], branch))
+        if not found:
+            return Draws(nothing, nothing, nothing)
         run, place, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((place, run))
         return Draws(run[order], place[order], branch[order])

@@ -15,7 +15,7 @@ from nisqkit.hardware_backends.native.plan import Plan
 from nisqkit.hardware_backends.native.rows import KIND, SOURCE, TRAINED
 from nisqkit.hardware_backends.native.schedule import OWN, TWO
 from nisqkit.hardware_backends.native.trajectory_branches import conditions
-from nisqkit.hardware_backends.native.trajectory_draws import Errors
+from nisqkit.hardware_backends.native.trajectory_draws import Draws, Errors
 from nisqkit.hardware_backends.native.trajectory_schedule import (
     BranchFactor,
     NoisySchedule,
@@ -228,19 +228,38 @@ class TrajectoryPlan:
     def lanes(self, batch: int, runs: int, seed: tuple[int, int, int]) -> Lanes:
         """Where the runs of a batch go; without noise there are none but those without errors."""
         runs = runs if self.no_error < 1 else 0
-        clean, noisy = -(-batch // LANES), -(-batch * runs // LANES)
+        drawn = self.errors.draw(batch, runs, seed)
+        return self._lanes(drawn, batch, runs, (self.no_error, (1 - self.no_error) / max(1, runs)))
+
+    def pattern_lanes(self, batch: int, seed: tuple[int, int, int], shared: bool) -> Lanes:
+        """One run per sample, drawn among all; ``shared``: the same errors in every sample."""
+        drawn = self.errors.draw(1 if shared else batch, 1, seed, among_all=True)
+        if shared and batch:
+            run = np.repeat(np.arange(batch), len(drawn.run))
+            drawn = Draws(run, np.tile(drawn.place, batch), np.tile(drawn.branch, batch))
+        return self._lanes(drawn, batch, 1, (None, 1.0))
+
+    def _lanes(
+        self, drawn: Draws, batch: int, runs: int, weights: tuple[float | None, float]
+    ) -> Lanes:
+        """Lanes of the samples without errors, unless their weight is None, and of the runs."""
+        clean = 0 if weights[0] is None else -(-batch // LANES)
+        noisy = -(-batch * runs // LANES)
         units = clean + noisy
         sample, weight = np.zeros(units * LANES, np.int64), np.zeros(units * LANES)
-        sample[:batch], weight[:batch] = np.arange(batch), self.no_error
+        if weights[0] is not None:
+            sample[:batch], weight[:batch] = np.arange(batch), weights[0]
         errors = slice(clean * LANES, clean * LANES + batch * runs)
-        drawn = self.errors.draw(batch, runs, seed)
         # runs whose first errors are near each other go side by side: fewer blocks then differ
         begin = np.searchsorted(drawn.run, np.arange(batch * runs))
-        order = np.argsort(drawn.place[begin], kind="stable")
+        some = np.searchsorted(drawn.run, np.arange(batch * runs), side="right") > begin
+        first_place = np.full(batch * runs, len(self.noisy.places))
+        first_place[some] = drawn.place[begin[some]]
+        order = np.argsort(first_place, kind="stable")
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
         sample[errors] = order // max(1, runs)
-        weight[errors] = (1 - self.no_error) / max(1, runs)
+        weight[errors] = weights[1]
         operators, _, condition, factor_of, first = self._operators
         events: list[Array] = [np.zeros((0, 4), np.int64)]
         stores: list[Array] = [np.zeros((0, 3), np.int64)]

@@ -340,7 +340,7 @@ def test_tasks_that_cannot_run() -> None:
         NoisyBackend(NoiseModel("flips", {}, ["x", "measure"])).check(task)
     wide = layer_of(DENSITY_QUBITS + 1)
     with pytest.raises(
-        ValueError, match=r"trajectories \(8 qubits in use\) give means .* not shot"
+        ValueError, match=r"trajectories \(8 qubits in use\) give values of random errors, not shot"
     ):
         layer_of(DENSITY_QUBITS + 1, shots=10)
     with pytest.raises(ValueError, match="means with a standard error, not shots: leave shots out"):
