@@ -6,8 +6,14 @@ if __name__ != "nisqkit.qml":
 from nisqkit.qml.config import TrainConfig as TrainConfig
 from nisqkit.qml.datasets import available_datasets as available_datasets
 from nisqkit.qml.datasets import load_dataset as load_dataset
+from nisqkit.qml.injection import InjectAngles as InjectAngles
+from nisqkit.qml.injection import InjectExact as InjectExact
+from nisqkit.qml.injection import InjectGates as InjectGates
+from nisqkit.qml.injection import InjectOutcomes as InjectOutcomes
+from nisqkit.qml.injection import set_noise_factor as set_noise_factor
 from nisqkit.qml.layer import QuantumLayer as QuantumLayer
 from nisqkit.qml.models import classifier as classifier
+from nisqkit.qml.native_layer import native_layer as native_layer
 from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as PostMeasurementNorm
 from nisqkit.qml.post_measurement_norm import freeze_statistics as freeze_statistics
 from nisqkit.qml.post_measurement_quantize import (

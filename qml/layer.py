@@ -23,6 +23,7 @@ from nisqkit.hardware_backends.gradients import SPSA
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.initialisers import initial_weights
+from nisqkit.qml.injection import Injection, get_injection
 
 
 class QuantumLayer(nn.Module):
@@ -49,6 +50,9 @@ class QuantumLayer(nn.Module):
         noise: The `Device` whose noise is simulated, or a `NoiseModel`. The native engine computes
             exact values and gradients (density matrices) where up to 7 qubits of the device are in
             use, and means over random errors beyond that; `NoisyBackend` has options.
+        layout: The device's qubit for each qubit of the circuit; ``None`` lets Qiskit choose.
+        inject: What training mode injects instead, while evaluation mode has the noise as above:
+            ``"gates"``, ``"exact"``, ``"outcomes"``, ``"angles"``, or an `Injection` with options.
         shots: Measurements per sample; ``None`` for exact values.
         diff_method: ``"auto"`` (the backend's own, else parameter shift). Exact values only:
             ``"adjoint"`` (native, lightning), ``"backprop"`` (reference, default.qubit).
@@ -92,8 +96,10 @@ class QuantumLayer(nn.Module):
         observables: Sequence[ObservableLike] | ObservableLike | None = None,
         backend: str | Backend | Any = "native",
         noise: Device | NoiseModel | None = None,
+        layout: Sequence[int] | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
+        inject: str | Injection | None = None,
         init: str | Tensor = "auto",
         seed: int | None = None,
         weight_shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -104,14 +110,17 @@ class QuantumLayer(nn.Module):
             self.observables = measured
         else:
             self.observables = Observables.parse(observables, self.program.num_qubits)
-        self.execution = Execution(backend, noise, diff_method)
+        self.execution = _execution(backend, noise, diff_method, layout)
         self.shots = _check_shots(shots)
+        self.injection = _check_injection(inject, self.execution, shots)
         self.seed = int(torch.randint(2**31, ())) if seed is None else _check_seed(seed)
         weights = initial_weights(init, self.program, self.observables, self.seed)
         self.weights = nn.Parameter(weights.to(torch.get_default_dtype()))
         # The number of forward passes keys the shots, so that a resumed run draws what the
         # interrupted one would have.
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        if self.injection and (memory := self.injection.memory(self.num_outputs)) is not None:
+            self.register_buffer("injected", memory.to(self.weights.dtype))
         self.execution.resolved.check(
             self._task(self.weights.new_zeros(1, len(self.program.inputs)))
         )
@@ -155,7 +164,11 @@ class QuantumLayer(nn.Module):
         self.backend.check(task)  # before a pass over all inputs
         self._check_finite(rows)
         random = self._random
-        result = execute([task], self.execution)[0]
+        if self.training and self.injection is not None:
+            memory = getattr(self, "injected", None)
+            result = self.injection.run(task, self.execution, memory)
+        else:
+            result = execute([task], self.execution)[0]
         if random:
             self.calls += 1
         if len(shape) == 1:  # a view would cost a node in the graph
@@ -166,6 +179,8 @@ class QuantumLayer(nn.Module):
     @property
     def _random(self) -> bool:
         """Whether two calls on the same input may differ."""
+        if self.training and self.injection is not None:
+            return self.injection.random(self.program, self.execution)
         method = self.execution.diff_method
         spsa = method == "spsa" or isinstance(method, SPSA)
         return spsa or self.backend.random(self.program, self.shots)
@@ -223,12 +238,15 @@ class QuantumLayer(nn.Module):
         backend: str | Backend | Any,
         *,
         noise: Device | NoiseModel | None = None,
+        layout: Sequence[int] | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
+        inject: str | Injection | None = None,
     ) -> QuantumLayer:
         """The same layer, with the same weights, on another backend.
 
-        Training either layer trains both, since they share one parameter.
+        Training either layer trains both, since they share one parameter. Noise, layout and
+        injection are those that are given here, not those of this layer.
 
         Example:
             >>> from nisqkit.circuits import hardware_efficient
@@ -241,9 +259,13 @@ class QuantumLayer(nn.Module):
         other.__dict__ = {
             k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()
         }
-        other.execution = Execution(backend, noise, diff_method)
+        other.execution = _execution(backend, noise, diff_method, layout)
         other.shots = _check_shots(shots)
+        other.injection = _check_injection(inject, other.execution, shots)
         other.calls = torch.zeros_like(self.calls)
+        other._buffers.pop("injected", None)
+        if other.injection and (memory := other.injection.memory(self.num_outputs)) is not None:
+            other.register_buffer("injected", memory.to(self.weights))
         other.backend.check(other._task(self.weights.new_zeros(1, len(self.program.inputs))))
         return other
 
@@ -305,6 +327,8 @@ class QuantumLayer(nn.Module):
             parts.append(f"noise={noise.name}{date}")
         if method := self.backend.describe(self.program):
             parts.append(method)
+        if self.injection is not None:
+            parts.append(f"inject={self.injection}")
         if self.shots is not None:
             parts.append(f"shots={self.shots}")
         return ", ".join(parts)
@@ -328,6 +352,26 @@ def _check_shots(shots: int | None) -> int | None:
             f"shots must be a positive integer or None for exact values, got {shots!r}"
         )
     return shots
+
+
+def _execution(
+    backend: Any,
+    noise: Device | NoiseModel | None,
+    diff_method: str | SPSA,
+    layout: Sequence[int] | None,
+) -> Execution:
+    return Execution(backend, noise, diff_method, None if layout is None else tuple(layout))
+
+
+def _check_injection(
+    inject: str | Injection | None, execution: Execution, shots: int | None
+) -> Injection | None:
+    if inject is not None and shots is not None:
+        raise ValueError(
+            f"inject={inject!r} trains on exact values, and the layer has shots={shots}: leave one "
+            "of them out; with_backend(..., shots=...) samples the same weights"
+        )
+    return get_injection(inject, execution)
 
 
 def _check_seed(seed: Any) -> int:

@@ -51,8 +51,8 @@ class PostMeasurementNorm(nn.Module):
     Example:
         >>> norm = PostMeasurementNorm(2)
         >>> norm(torch.tensor([[0.1, 0.5], [0.3, -0.5]])).round(decimals=3)
-        tensor([[-1.0000,  1.0000],
-                [ 1.0000, -1.0000]])
+        tensor([[-1.,  1.],
+                [ 1., -1.]])
     """
 
     mean: Tensor

@@ -28,7 +28,7 @@ class PostMeasurementQuantize(nn.Module):
 
     Example:
         >>> PostMeasurementQuantize(levels=5)(torch.tensor([-3.0, -0.4, 0.6, 1.2]))
-        tensor([-2., 0., 1., 1.])
+        tensor([-2.,  0.,  1.,  1.])
     """
 
     def __init__(self, levels: int = 5, limit: float = 2.0) -> None:
