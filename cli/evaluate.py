@@ -19,7 +19,14 @@ def evaluate(
     run: _Run,
     device: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Noisy device, simulated by Aer. May be repeated."),
+        typer.Option(metavar="NAME", help="Noisy device. May be repeated."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What simulates the device, such as aer.",
+            show_default="native where the circuit fits",
+        ),
     ] = None,
     shots: Annotated[
         int | None,
@@ -45,7 +52,7 @@ def evaluate(
     devices = device_names(device)
     loaded = load_run(run)
     with console.status("evaluating"):
-        results = list(evaluate_run(loaded, devices, shots=shots, limit=limit))
+        results = list(evaluate_run(loaded, devices, shots=shots, limit=limit, backend=backend))
     model, parameters = model_name(loaded.config), count_parameters(loaded.model)
     rows = [
         (
@@ -61,6 +68,7 @@ def evaluate(
     content = {
         "run": str(loaded.path),
         "shots": shots,
+        "backend": backend,
         "test": [result.to_dict() for result in results],
     }
     target = out or loaded.path.parent / "evaluation.json"

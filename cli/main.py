@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from nisqkit.cli.bench import bench
 from nisqkit.cli.console import console, errors
 from nisqkit.cli.demo import demo
 from nisqkit.cli.device import device
@@ -58,6 +59,7 @@ app.command()(predict)
 app.command()(device)
 app.command()(why)
 app.command()(demo)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Options that are not given stay None, and the config's own default holds; a resumed run takes
 # them from its folder. The texts of the defaults are for --help.
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
+_NOISE = "Noise-aware training"
 
 
 def train(
@@ -85,12 +86,117 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    noise_aware: Annotated[
+        bool,
+        typer.Option(
+            "--noise-aware",
+            help="Short for --nodes 2 --norm --quantize 5 --noise exact, as far as these are not "
+            "given; needs one --device.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = False,
     noise: Annotated[
         str | None,
         typer.Option(
-            help="exact: train on the full noise of the --device, with exact gradients.",
+            help="Train on the noise of the --device: exact (its full noise, with exact "
+            "gradients), gates (random Pauli errors), outcomes or angles (normal errors).",
             show_default="noise-free",
-            rich_help_panel=_MODEL,
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    noise_factor: Annotated[
+        float | None,
+        typer.Option(
+            help="Multiply the noise of training.", show_default="1.0", rich_help_panel=_NOISE
+        ),
+    ] = None,
+    noise_schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the noise factor: constant, linear, cosine-up or cosine-down.",
+            show_default="constant",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    ideal_encoder: Annotated[
+        bool | None,
+        typer.Option(
+            "--ideal-encoder/--noisy-encoder",
+            help="Leave out the noise before the first trained gate.",
+            show_default="noisy",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Qubits of the device, such as 0,1,3,4.",
+            show_default="chosen by Qiskit",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            help="Circuits one behind the other: values measured by one are angles of the next.",
+            show_default="1",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    norm: Annotated[
+        bool | None,
+        typer.Option(
+            "--norm/--no-norm",
+            help="Normalise the values between nodes.",
+            show_default="no",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    quantize: Annotated[
+        int | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Round the values between nodes to this many levels; 0: to none.",
+            show_default="none",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    centroid_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the distance to the levels in the loss.",
+            show_default="0.1",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    native: Annotated[
+        bool | None,
+        typer.Option(
+            "--native/--logical",
+            help="Train the angles of the transpiled circuit, or those of the ansatz.",
+            show_default="logical",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Learn from this finished run as well, which is asked noise-free.",
+            rich_help_panel=_NOISE,
+        ),
+    ] = None,
+    distill_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the teacher in the loss.", show_default="0.5", rich_help_panel=_NOISE
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="At which student and teacher are compared.",
+            show_default="2.0",
+            rich_help_panel=_NOISE,
         ),
     ] = None,
     shots: Annotated[
@@ -127,6 +233,14 @@ def train(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Raise the learning rate over this many epochs first.",
+            show_default="0",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     weight_decay: Annotated[
         float | None,
         typer.Option(help="As in the optimizer.", show_default="0.0", rich_help_panel=_TRAINING),
@@ -135,6 +249,14 @@ def train(
         int | None,
         typer.Option(
             help="Stop after this many epochs without a lower validation loss.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to keep: best (lowest validation loss) or last.",
+            show_default="best",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -206,22 +328,40 @@ def train(
         "backend": backend,
         "devices": device_names(device) or None,
         "noise": noise,
+        "noise_factor": noise_factor,
+        "noise_schedule": noise_schedule,
+        "ideal_encoder": ideal_encoder,
+        "layout": _qubits(layout),
+        "nodes": nodes,
+        "norm": norm,
+        "quantize": quantize,
+        "centroid_weight": centroid_weight,
+        "native": native,
+        "teacher": None if teacher is None else str(teacher),
+        "distill_weight": distill_weight,
+        "temperature": temperature,
         "shots": shots,
         "epochs": epochs,
         "batch_size": batch_size,
         "optimizer": optimizer,
         "lr": lr,
         "schedule": schedule,
+        "warmup_epochs": warmup_epochs,
         "weight_decay": weight_decay,
         "patience": patience,
+        "keep": keep,
         "seed": seed,
         "threads": threads,
         "checkpoint_every_steps": checkpoint_every_steps,
     }
     given = {name: value for name, value in given.items() if value is not None}
 
-    from nisqkit.qml.config import TrainConfig
+    from nisqkit.qml.config import NOISE_AWARE, TrainConfig
 
+    if noise_aware:
+        given = NOISE_AWARE | given
+    if given.get("quantize") == 0:
+        given["quantize"] = None
     config = TrainConfig(**given)
     ending = f"seed{config.seed}" if seeds == 1 else f"seeds{seeds}"
     folder = out or Path("runs") / f"{config.task_name}-{ending}"
@@ -239,13 +379,28 @@ def _refuse_idle(given: dict[str, Any], config: TrainConfig) -> None:
     """Refuse options that would change nothing."""
     for why, value, idle in (
         ("--data", config.data, ("task", "data_dir")),
-        ("--model", config.model, ("circuit", "depth", "qubits")),
+        ("--model", config.model, ("circuit", "depth", "qubits", *_NODES)),
     ):
         names = [f"--{name.replace('_', '-')}" for name in idle if name in given]
         if value is not None and names:
             raise ValueError(
                 f"{' and '.join(names)} would change nothing beside {why}: leave out one of them"
             )
+
+
+_NODES = ("nodes", "norm", "quantize", "native")
+
+
+def _qubits(text: str | None) -> tuple[int, ...] | None:
+    """Read --layout."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.replace("-", ",").split(","))
+    except ValueError:
+        raise ValueError(
+            f"--layout {text}: give qubits of the device with commas, such as 0,1,3,4"
+        ) from None
 
 
 def _recorded(folder: Path, given: dict[str, Any]) -> TrainConfig | None:

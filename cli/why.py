@@ -14,6 +14,7 @@ from nisqkit.cli.console import check_out, console, device_names
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nisqkit.qml.datasets import Dataset
     from nisqkit.qml.error_budget import ErrorBudget
     from nisqkit.qml.proposals import Proposal
     from nisqkit.qml.runs import Run
@@ -55,7 +56,9 @@ def why(
     from nisqkit.noise.device import Device
     from nisqkit.qml.error_budget import error_budget
     from nisqkit.qml.error_budget_plot import budget_map
+    from nisqkit.qml.evaluation import on_device
     from nisqkit.qml.plots import save_figure
+    from nisqkit.qml.post_measurement_norm import freeze_statistics, norms
     from nisqkit.qml.proposals import propose
     from nisqkit.qml.runs import load_run
     from nisqkit.qml.training import torch_settings
@@ -67,7 +70,12 @@ def why(
     with warnings.catch_warnings(action="ignore"):  # its date is in the title
         noise = Device.load(name)
     loaded = load_run(run)
-    x, y = _test_samples(loaded, samples)
+    dataset = _dataset(loaded)
+    x, y = _test_samples(dataset, samples)
+    if norms(loaded.model):  # evaluated as on this device, as `nisqkit evaluate` does
+        moved = on_device(loaded.model, noise)
+        freeze_statistics(moved, dataset.valid.features)
+        loaded.model.load_state_dict(moved.state_dict(), strict=False)
     columns = (TextColumn("{task.description}"), BarColumn(20), TimeRemainingColumn())
     with torch_settings(loaded.config), Progress(*columns, console=console, transient=True) as bar:
         first = bar.add_task("the error budget", total=1.0)
@@ -95,15 +103,19 @@ def why(
     _line(f"picture written to {target}")
 
 
-def _test_samples(run: Run, samples: int) -> tuple[Tensor, Tensor]:
-    import numpy as np
-    import torch
-
+def _dataset(run: Run) -> Dataset:
     from nisqkit.qml.fit import check_same_data
     from nisqkit.qml.training import load_data
 
     dataset = load_data(run.config)
     check_same_data(run.checkpoint, dataset, str(run.path))
+    return dataset
+
+
+def _test_samples(dataset: Dataset, samples: int) -> tuple[Tensor, Tensor]:
+    import numpy as np
+    import torch
+
     split = dataset.test
     # as `nisqkit evaluate --limit`, since the first rows of a test set can be easier than the rest
     rows = np.linspace(0, len(split) - 1, min(samples, len(split))).round().astype(int)

@@ -10,10 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from nisqkit.circuits.names import unknown
+from nisqkit.qml.noise_schedule import SCHEDULES as NOISE_SCHEDULES
 
-NOISES = ("exact",)
+NOISES = ("exact", "gates", "outcomes", "angles")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "cosine")
+KEEP = ("best", "last")
+NOISE_AWARE: Mapping[str, Any] = {"nodes": 2, "norm": True, "quantize": 5, "noise": "exact"}
+"""What ``nisqkit train --noise-aware`` stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +31,31 @@ class TrainConfig:
             be used from any folder.
         data_dir: folder with the task's files, for tasks that need some.
         circuit: the ansatz, one of `nisqkit.qml.models.CIRCUITS`.
-        depth: the ansatz's depth: blocks or layers.
+        depth: the ansatz's depth in each node: blocks or layers.
         qubits: number of qubits; None: as the encoder for this number of features has them.
+        nodes: circuits one behind the other; see `nisqkit.qml.classifier`.
+        norm: normalise the values between nodes (`PostMeasurementNorm`); in evaluation with the
+            statistics of the validation split on the device at hand.
+        quantize: round the values between nodes to this many levels (`PostMeasurementQuantize`).
+        centroid_weight: weight of their distance to the levels in the loss.
+        native: train the angles of the transpiled circuits (`native_layer`).
         model: ``"module:function"`` or ``"path/file.py:function"``, called with
             ``(num_features, num_classes)``, which returns your own `torch.nn.Module`; then
-            `circuit`, `depth` and `qubits` are not used.
+            `circuit`, `depth`, `qubits`, `nodes`, `norm`, `quantize` and `native` are not used.
         backend: the backend that trains, such as ``"native"`` or ``"aer"``. The quantum layers of
             your own model move to it, except that ``"native"`` leaves them where they are.
         devices: noisy devices to evaluate on at the end. With `noise`, or with ``backend="aer"``,
             there is one, and the model is also trained on it.
-        noise: ``"exact"``: train on the full noise of the device, exactly (density matrices of the
-            native engine; for more than 7 qubits means over random errors). None: noise-free.
+        noise: what is injected in training, from the noise of the device: ``"exact"``: the full
+            noise, exactly (density matrices of the native engine; for more than 7 qubits means over
+            random errors); ``"gates"``: random Pauli errors behind gates; ``"outcomes"`` and
+            ``"angles"``: normal errors of measured values and of weights; see
+            `nisqkit.qml.injection`. Validation is on the full noise. None: noise-free.
+        noise_factor: the noise factor T, by which the injected noise is multiplied.
+        noise_schedule: ``"constant"``, or over the epochs ``"linear"`` or ``"cosine-up"`` from 0 to
+            T or ``"cosine-down"`` from T to 0.
+        ideal_encoder: inject no noise before the first gate that is trained.
+        layout: the device's qubit for each qubit of the circuit; None lets Qiskit choose.
         shots: measurements per circuit on devices, and in training on every backend but
             ``"native"``; None: exact expectation values.
         epochs: passes over the training split.
@@ -45,8 +63,15 @@ class TrainConfig:
         optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"rmsprop"``, as in `torch.optim`.
         lr: learning rate of the first epoch.
         schedule: ``"constant"``, or ``"cosine"``: epoch e of E uses lr (1 + cos(pi e / E)) / 2.
+        warmup_epochs: before that, the learning rate rises linearly over this many epochs.
         weight_decay: as in the optimizer.
+        teacher: folder of a finished run (or of its seeds), trained on the same split, whose
+            noise-free outputs are learned along with the labels (`distillation_loss`).
+        distill_weight: weight of the teacher in the loss, up to 1.
+        temperature: at which both outputs are compared.
         patience: stop after this many epochs without a lower validation loss; None: never.
+        keep: which weights the result has: ``"best"``, of the lowest validation loss, or
+            ``"last"``.
         seed: of the split, the initial weights, the batches and the shots.
         threads: threads of torch's own operations (small tensors are fastest with one).
         checkpoint_every_steps: also write a checkpoint within an epoch after this many steps.
@@ -68,18 +93,32 @@ class TrainConfig:
     circuit: str = "u3-cu3"
     depth: int = 4
     qubits: int | None = None
+    nodes: int = 1
+    norm: bool = False
+    quantize: int | None = None
+    centroid_weight: float = 0.1
+    native: bool = False
     model: str | None = None
     backend: str = "native"
     devices: tuple[str, ...] = ()
     noise: str | None = None
+    noise_factor: float = 1.0
+    noise_schedule: str = "constant"
+    ideal_encoder: bool = False
+    layout: tuple[int, ...] | None = None
     shots: int | None = None
     epochs: int = 30
     batch_size: int = 32
     optimizer: str = "adam"
     lr: float = 0.02
     schedule: str = "cosine"
+    warmup_epochs: int = 0
     weight_decay: float = 0.0
+    teacher: str | None = None
+    distill_weight: float = 0.5
+    temperature: float = 2.0
     patience: int | None = None
+    keep: str = "best"
     seed: int = 0
     threads: int = 1
     checkpoint_every_steps: int | None = None
@@ -94,10 +133,12 @@ class TrainConfig:
             "data_dir": self.data_dir and os.path.abspath(self.data_dir),
             "model": self.model and _with_absolute_file(self.model),
             "devices": tuple(self.devices),
+            "teacher": self.teacher and os.path.abspath(self.teacher),
+            "layout": None if self.layout is None else tuple(self.layout),
         }
         for name, value in absolute.items():
             object.__setattr__(self, name, value)
-        for name in ("depth", "epochs", "batch_size", "threads"):
+        for name in ("depth", "nodes", "epochs", "batch_size", "threads"):
             _check_count(name, getattr(self, name))
         for name in ("qubits", "shots", "patience", "checkpoint_every_steps"):
             if (value := getattr(self, name)) is not None:
@@ -108,12 +149,29 @@ class TrainConfig:
             raise ValueError(f"lr={self.lr!r} must be a positive number, such as 0.02")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or a positive number")
+        for name in ("noise_factor", "centroid_weight"):
+            if not (math.isfinite(value := getattr(self, name)) and value >= 0):
+                raise ValueError(f"{name}={value!r} must be 0 or a positive number")
+        if not 0 < self.distill_weight <= 1:
+            raise ValueError(f"distill_weight={self.distill_weight!r} must be above 0, up to 1")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature={self.temperature!r} must be a positive number")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs!r} must be 0 or more, and less than "
+                f"epochs={self.epochs}"
+            )
+        for name, allowed in (("keep", KEEP), ("noise_schedule", NOISE_SCHEDULES)):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(unknown(name, value, allowed))
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(unknown("optimizer", self.optimizer, OPTIMIZERS))
         if self.schedule not in SCHEDULES:
             raise ValueError(unknown("schedule", self.schedule, SCHEDULES))
         if repeated := {d for d in self.devices if self.devices.count(d) > 1}:
             raise ValueError(f"devices lists {', '.join(sorted(repeated))} twice; name each once")
+        if self.quantize is not None and self.quantize < 2:
+            raise ValueError(f"quantize={self.quantize!r} must be at least 2 levels, or None")
         if self.noise is not None:
             if self.noise not in NOISES:
                 raise ValueError(unknown("noise", self.noise, NOISES))
@@ -125,12 +183,30 @@ class TrainConfig:
                 )
         if self.backend == "aer" or self.noise is not None:
             self._check_one_device()
+        self._check_idle()
         if self.shots is not None and self.backend == "native" and not self.devices:
             raise ValueError(
                 f"shots={self.shots} would change nothing: backend='native' trains with exact "
                 "values, and there is no device to evaluate on. Name a device (--device NAME), "
                 "choose another backend, or leave out shots"
             )
+
+    def _check_idle(self) -> None:
+        """Refuse what would change nothing."""
+        default = {f.name: f.default for f in fields(self)}
+        for needed, there, idle in (
+            ("noise", self.noise is not None, ("noise_factor", "noise_schedule", "ideal_encoder")),
+            ("a device to train on", self.training_device is not None, ("layout", "native")),
+            ("teacher", self.teacher is not None, ("distill_weight", "temperature")),
+            ("nodes=2 or more", self.nodes > 1, ("norm", "quantize")),
+            ("quantize", self.quantize or self.model, ("centroid_weight",)),
+        ):
+            for name in idle:
+                if not there and (value := getattr(self, name)) != default[name]:
+                    raise ValueError(
+                        f"{name}={value!r} would change nothing without {needed}: give that, or "
+                        f"leave {name} out"
+                    )
 
     def _check_one_device(self) -> None:
         if len(self.devices) > 1:
@@ -166,7 +242,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values."""
-        return asdict(self) | {"devices": list(self.devices)}
+        layout = None if self.layout is None else list(self.layout)
+        return asdict(self) | {"devices": list(self.devices), "layout": layout}
 
     def to_json(self) -> str:
         """All fields as JSON text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from nisqkit.noise.device import Device
 from nisqkit.qml.datasets import Dataset, Split
 from nisqkit.qml.metrics import Evaluation
 from nisqkit.qml.models import quantum_layers, with_backend
+from nisqkit.qml.post_measurement_norm import freeze_statistics
 
 BATCH = 512
 NOISE_FREE = "noise-free"
@@ -73,8 +75,12 @@ def evaluate_everywhere(
     *,
     shots: int | None = None,
     limit: int | None = None,
+    backend: str | None = None,
 ) -> Iterator[Evaluation]:
     """Evaluate on the test split: noise-free first, then on each device.
+
+    Post-measurement normalisation takes its statistics from the validation split, each time under
+    the noise of the evaluation (`freeze_statistics`).
 
     Args:
         model: a classifier; wherever it was trained, noise-free means exact and without a device.
@@ -82,6 +88,7 @@ def evaluate_everywhere(
         devices: noisy devices.
         shots: measurements per circuit on devices; None: exact noisy expectation values.
         limit: use this many test samples only, evenly spaced over the split.
+        backend: on devices; None: as in `on_device`.
 
     Raises:
         ValueError: devices for a model without a `QuantumLayer`, a device that the circuit does
@@ -95,32 +102,38 @@ def evaluate_everywhere(
         ['noise-free']
     """
     split = _limited(dataset.test, limit)
-    noisy = [on_device(model, device, shots) for device in devices]
-    yield evaluate(noise_free(model), split, dataset.class_names)
-    for device, copy in zip(devices, noisy, strict=True):
-        yield replace(evaluate(copy, split, dataset.class_names, device.name), shots=shots)
+    noisy = [on_device(model, device, shots, backend) for device in devices]
+    clean = copy.deepcopy(noise_free(model))
+    freeze_statistics(clean, dataset.valid.features)
+    yield evaluate(clean, split, dataset.class_names)
+    for device, moved in zip(devices, noisy, strict=True):
+        freeze_statistics(moved, dataset.valid.features)
+        yield replace(evaluate(moved, split, dataset.class_names, device.name), shots=shots)
 
 
-def on_device(model: nn.Module, device: Device, shots: int | None = None) -> nn.Module:
+def on_device(
+    model: nn.Module, device: Device, shots: int | None = None, backend: str | None = None
+) -> nn.Module:
     """The model with the full noise of a device.
-
-    It runs on density matrices of the native engine, or on Aer where a circuit is too wide for
-    these.
 
     Args:
         model: any module with quantum layers; it is left as it is.
         device: the device.
         shots: measurements per circuit; None: exact noisy expectation values.
+        backend: such as ``"aer"``; None: density matrices of the native engine, or Aer where a
+            circuit is too wide for these.
 
     Raises:
         ValueError: no `QuantumLayer`, or a circuit that does not fit on the device.
     """
+    if backend is not None:
+        return with_backend(model, backend, noise=device, shots=shots)
     # imports and declares the kernels of both noisy engines
     from nisqkit.hardware_backends.native.noisy import NoisyBackend
 
-    backend = NoisyBackend(device)
+    engine = NoisyBackend(device)
     programs = [layer.program for layer in quantum_layers(model).values()]
-    exact = all(backend.method_for(program) == "density" for program in programs)
+    exact = all(engine.method_for(program) == "density" for program in programs)
     return with_backend(model, "native" if exact else "aer", noise=device, shots=shots)
 
 

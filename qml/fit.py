@@ -25,10 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from nisqkit.compression.distillation import distillation_loss
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset
 from nisqkit.qml.evaluation import evaluate
+from nisqkit.qml.injection import set_noise_factor
 from nisqkit.qml.models import describe, fingerprint, structure
+from nisqkit.qml.noise_schedule import noise_factor
+from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as _Norm
+from nisqkit.qml.post_measurement_norm import freeze_statistics
+from nisqkit.qml.post_measurement_quantize import centroid_losses
 from nisqkit.qml.run_folder import RunFolder
 
 
@@ -89,6 +95,7 @@ def fit(
     *,
     folder: RunFolder | None = None,
     watcher: Watcher | None = None,
+    teacher: Tensor | None = None,
 ) -> tuple[State, int]:
     """Run the training loop on any module; the model ends with the last weights.
 
@@ -98,6 +105,8 @@ def fit(
         config: epochs, batch size, optimizer and the like.
         folder: where to write checkpoints; one that is there already is resumed.
         watcher: is told about progress.
+        teacher: logits of a teacher for the training split, ``(N, C)``, to learn along with the
+            labels.
 
     Returns:
         Where training stands at the end, with the best weights, and the number of steps replayed.
@@ -111,7 +120,7 @@ def fit(
     watcher = watcher or Watcher()
     optimizer = make_optimizer(model, config)
     features, labels = dataset.train.tensors()
-    steps = -(-len(labels) // config.batch_size)
+    steps = num_steps(len(labels), config.batch_size, model)
     state, replayed = _restore(folder, dataset, model, optimizer, steps)
     watcher.started(config.epochs, steps, state.epoch * steps + state.step, replayed)
 
@@ -124,12 +133,20 @@ def fit(
             clock = time.perf_counter()
             order = batch_order(len(labels), config.seed, state.epoch)
             set_learning_rate(optimizer, config, state.epoch)
+            if config.noise is not None:
+                progress = state.epoch / max(1, config.epochs - 1)
+                factor = noise_factor(config.noise_schedule, config.noise_factor, progress)
+                set_noise_factor(model, factor)
             model.train()
             while state.step < steps:
                 start = state.step * config.batch_size
-                rows = order[start : start + config.batch_size]
+                end = start + config.batch_size if state.step + 1 < steps else len(labels)
+                rows = order[start:end]
                 seed_step(config.seed, state.epoch, state.step)
-                loss, correct = train_step(model, optimizer, features[rows], labels[rows])
+                soft = None if teacher is None else teacher[rows]
+                loss, correct = train_step(
+                    model, optimizer, features[rows], labels[rows], config, soft
+                )
                 _check_finite("training", loss, state, config)
                 state.loss_sum += loss * len(rows)
                 state.correct += correct
@@ -138,7 +155,7 @@ def fit(
                 state.seconds, clock = state.seconds + now - clock, now
                 if folder is not None:
                     folder.write_progress(state.epoch * steps + state.step, replayed)
-                watcher.step(state.loss_sum / min(start + config.batch_size, len(labels)))
+                watcher.step(state.loss_sum / min(end, len(labels)))
                 if pressed() and state.step < steps:
                     save()
                     raise TrainingInterrupted(_how_to_go_on(folder, state, steps))
@@ -154,15 +171,43 @@ def fit(
 
 
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, features: Tensor, labels: Tensor
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    features: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    teacher: Tensor | None = None,
 ) -> tuple[float, int]:
-    """Do one step on one batch; returns the mean cross entropy before it, and the right answers."""
+    """Do one step on one batch; returns the mean loss before it, and the right answers.
+
+    The loss is the cross entropy, with a teacher the distillation loss, and the weighted distances
+    of measured values to their levels.
+    """
     optimizer.zero_grad()
-    logits = model(features)
-    loss = cross_entropy(logits, labels)
+    with centroid_losses(model) as distances:
+        logits = model(features)
+    if teacher is None:
+        loss = cross_entropy(logits, labels)
+    else:
+        loss = distillation_loss(
+            logits,
+            teacher,
+            labels,
+            weight=config.distill_weight,
+            temperature=config.temperature,
+        )
+    for distance in distances:
+        loss = loss + config.centroid_weight * distance
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item(), int((logits.argmax(dim=1) == labels).sum())
+
+
+def num_steps(num_samples: int, batch_size: int, model: nn.Module) -> int:
+    """Steps per epoch: a last sample that is alone joins the batch before it for normalisation."""
+    steps = -(-num_samples // batch_size)
+    alone = num_samples % batch_size == 1 and steps > 1
+    return steps - 1 if alone and any(isinstance(m, _Norm) for m in model.modules()) else steps
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -179,9 +224,13 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, epoch: int) -> None:
     """Set the learning rate of an epoch: a function of the epoch alone, with nothing to save."""
-    cosine = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    warmup = config.warmup_epochs
+    cosine = (1 + math.cos(math.pi * (epoch - warmup) / (config.epochs - warmup))) / 2
+    share = cosine if config.schedule == "cosine" else 1.0
+    if epoch < warmup:
+        share = (epoch + 1) / (warmup + 1)
     for group in optimizer.param_groups:
-        group["lr"] = config.lr * (cosine if config.schedule == "cosine" else 1.0)
+        group["lr"] = config.lr * share
 
 
 def batch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
@@ -209,6 +258,7 @@ def _finish_epoch(
     optimizer: torch.optim.Optimizer,
     clock: float,
 ) -> None:
+    freeze_statistics(model, dataset.valid.features)
     valid = evaluate(model, dataset.valid, dataset.class_names)
     _check_finite("validation", valid.loss, state, config)
     state.epoch += 1

@@ -1,4 +1,4 @@
-"""Models to train: the standard circuit classifier or a module of your own; fingerprints."""
+"""Models to train: loading your own, moving any to a device, and telling which one it is."""
 
 from __future__ import annotations
 
@@ -7,152 +7,22 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from qiskit import QuantumCircuit
-from torch import Tensor, nn
+from torch import nn
 
-from nisqkit.circuits.ansatze import ANSATZE, u3_cu3
-from nisqkit.circuits.encoders import LAYERED, angle, encoder
 from nisqkit.circuits.names import unknown
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
+from nisqkit.qml.classifiers import CIRCUITS as CIRCUITS
+from nisqkit.qml.classifiers import GroupSum as GroupSum
+from nisqkit.qml.classifiers import classifier as classifier
+from nisqkit.qml.classifiers import classifier_circuit as classifier_circuit
+from nisqkit.qml.injection import Injection
 from nisqkit.qml.layer import QuantumLayer
-
-CIRCUITS: Mapping[str, Any] = {
-    **ANSATZE,
-    "u3": partial(u3_cu3, entangle=False),
-}
-"""Ansatze by name, called with ``(num_qubits, depth)``; ``u3`` has no entangling gates."""
-
-ENCODERS = {16: "4x4_ryzxy", 36: "6x6_ryzxy", 10: "10_ryzx"}
-"""The published encoder for a number of features."""
-
-
-class GroupSum(nn.Module):
-    """Sum equal groups of neighbouring outputs: the parameter-free head of QuantumNAT.
-
-    ``(..., num_outputs) -> (..., num_classes)``: class k is the sum of outputs
-    ``k n .. (k + 1) n - 1`` with ``n = num_outputs / num_classes``. Four qubits give two classes as
-    the sums of qubits (0, 1) and (2, 3), and four classes as they are.
-
-    Source: Wang et al., QuantumNAT, DAC 2022 (arXiv:2110.11331).
-
-    Args:
-        num_outputs: number of columns that come in.
-        num_classes: number of columns that go out.
-
-    Raises:
-        ValueError: the outputs do not divide into equal groups.
-
-    Example:
-        >>> GroupSum(4, 2)(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
-        tensor([[0.3000, 0.7000]])
-    """
-
-    def __init__(self, num_outputs: int, num_classes: int) -> None:
-        super().__init__()
-        if num_classes < 1 or num_outputs % num_classes or num_outputs < num_classes:
-            fitting = max(num_classes, 1) * max(1, -(-num_outputs // max(num_classes, 1)))
-            raise ValueError(
-                f"{num_outputs} outputs (one per qubit) do not divide into equal groups for "
-                f"{num_classes} classes: use a multiple of {num_classes} qubits, such as "
-                f"{fitting} (--qubits {fitting})"
-            )
-        self.num_outputs, self.num_classes = num_outputs, num_classes
-
-    def forward(self, outputs: Tensor) -> Tensor:
-        """Sum the groups."""
-        if outputs.shape[-1] != self.num_outputs:
-            raise ValueError(f"got {outputs.shape[-1]} outputs, expected {self.num_outputs}")
-        return outputs.reshape(*outputs.shape[:-1], self.num_classes, -1).sum(-1)
-
-    def extra_repr(self) -> str:
-        """What `print(model)` shows."""
-        return f"{self.num_outputs} -> {self.num_classes}"
-
-
-def classifier_circuit(
-    num_features: int,
-    num_classes: int,
-    ansatz: str = "u3-cu3",
-    depth: int = 2,
-    *,
-    qubits: int | None = None,
-) -> QuantumCircuit:
-    """The encoder for this number of features, followed by the ansatz.
-
-    With `qubits` the features are angle-encoded on that many qubits (RY, RZ, RX, RY in turn).
-    Without, 16, 36 and 10 features take the published encoders ``4x4_ryzxy``, ``6x6_ryzxy`` and
-    ``10_ryzx`` if their qubits divide into groups for the classes; everything else is angle-encoded
-    on the smallest multiple of the number of classes that is at least 4.
-
-    Raises:
-        ValueError: an unknown ansatz, or fewer than two classes.
-
-    Example:
-        >>> circuit = classifier_circuit(16, 4, "u3-cu3", depth=1)
-        >>> circuit.num_qubits, len(circuit.parameters)
-        (4, 40)
-    """
-    if ansatz not in CIRCUITS:
-        raise ValueError(unknown("circuit", ansatz, CIRCUITS))
-    if num_classes < 2:
-        raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
-    name = ENCODERS.get(num_features)
-    if qubits is None and name is not None and LAYERED[name][0] % num_classes == 0:
-        front = encoder(name)
-    else:
-        width = qubits if qubits is not None else num_classes * -(-4 // num_classes)
-        front = angle(width, num_features, gates="ry rz rx ry")
-    return front.compose(CIRCUITS[ansatz](front.num_qubits, depth))
-
-
-def classifier(
-    num_features: int,
-    num_classes: int,
-    ansatz: str = "u3-cu3",
-    depth: int = 2,
-    *,
-    qubits: int | None = None,
-    backend: str = "native",
-    noise: Device | NoiseModel | None = None,
-    shots: int | None = None,
-    seed: int | None = None,
-) -> nn.Sequential:
-    """Build a circuit that classifies: features in radians in, one logit per class out.
-
-    It is a `QuantumLayer` (see `classifier_circuit`) with the expectation value of Z on every
-    qubit, and `GroupSum` behind it. Train it with the cross entropy.
-
-    Args:
-        num_features: number of features ``F``: ``(..., F) -> (..., num_classes)``.
-        num_classes: number of classes.
-        ansatz: one of `CIRCUITS`.
-        depth: blocks or layers of the ansatz.
-        qubits: number of qubits; None: see `classifier_circuit`.
-        backend: as in `QuantumLayer`.
-        noise: as in `QuantumLayer`.
-        shots: as in `QuantumLayer`.
-        seed: of the initial weights and the shots.
-
-    Raises:
-        ValueError: an unknown name, or qubits that do not divide into groups for the classes.
-
-    Example:
-        >>> model = classifier(16, 4, depth=1, seed=0)
-        >>> model(torch.zeros(8, 16)).shape
-        torch.Size([8, 4])
-    """
-    circuit = classifier_circuit(num_features, num_classes, ansatz, depth, qubits=qubits)
-    head = GroupSum(circuit.num_qubits, num_classes)
-    layer = QuantumLayer(circuit, inputs="x", backend=backend, noise=noise, shots=shots, seed=seed)
-    return nn.Sequential(layer, head)
 
 
 def load_function(spec: str) -> Callable[..., object]:
@@ -261,6 +131,9 @@ def with_backend(
     backend: str,
     noise: Device | NoiseModel | None = None,
     shots: int | None = None,
+    *,
+    layout: Sequence[int] | None = None,
+    inject: str | Injection | None = None,
 ) -> nn.Module:
     """Copy a model so that all its quantum layers run elsewhere, such as on a noisy device.
 
@@ -269,6 +142,8 @@ def with_backend(
         backend: as in `QuantumLayer`.
         noise: as in `QuantumLayer`.
         shots: as in `QuantumLayer`.
+        layout: as in `QuantumLayer`; None: layers that have this noise already keep their layout.
+        inject: as in `QuantumLayer`.
 
     Raises:
         ValueError: the model has no quantum layer, so a device would change nothing.
@@ -289,7 +164,14 @@ def with_backend(
         if not isinstance(layer, QuantumLayer):
             continue
         if layer not in moved:
-            moved[layer] = layer.with_backend(backend, noise=noise, shots=shots)
+            stays = layout is None and noise is not None and layer.execution.noise == noise
+            moved[layer] = layer.with_backend(
+                backend,
+                noise=noise,
+                layout=layer.execution.layout if stays else layout,
+                shots=shots,
+                inject=inject,
+            )
         if name == "":
             return moved[layer]
         parent, _, child = name.rpartition(".")

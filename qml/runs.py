@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import zipfile
@@ -22,6 +23,7 @@ from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free
 from nisqkit.qml.fit import check_same_data, check_same_model
 from nisqkit.qml.metrics import Evaluation
+from nisqkit.qml.post_measurement_norm import freeze_statistics, norms
 from nisqkit.qml.run_folder import runs_below
 from nisqkit.qml.training import build_model, load_data, torch_settings
 
@@ -33,7 +35,7 @@ class Run:
     Attributes:
         path: the checkpoint.
         config: what was run.
-        model: with the weights of the lowest validation loss.
+        model: with the weights that its config keeps.
         class_names: one name per class.
         num_features: features per sample.
         checkpoint: all that the checkpoint holds.
@@ -78,20 +80,26 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             f"{file} has no finished epoch yet: train on with "
             f"nisqkit train --resume --out {file.parent}"
         )
-    model.load_state_dict(checkpoint["best_weights"])
+    model.load_state_dict(checkpoint["best_weights" if config.keep == "best" else "model"])
     return Run(file, config, model, class_names, checkpoint["num_features"], checkpoint)
 
 
 def evaluate_run(
-    run: Run, devices: Sequence[str] = (), *, shots: int | None = None, limit: int | None = None
+    run: Run,
+    devices: Sequence[str] = (),
+    *,
+    shots: int | None = None,
+    limit: int | None = None,
+    backend: str | None = None,
 ) -> Iterator[Evaluation]:
-    """Evaluate a run on its test split: noise-free first, then on each device through Aer.
+    """Evaluate a run on its test split: noise-free first, then on each device.
 
     Args:
         run: from `load_run`.
         devices: names of devices, see `nisqkit.noise.available_devices`.
         shots: measurements per circuit on devices; None: exact noisy expectation values.
         limit: use this many test samples only, evenly spaced over the split.
+        backend: on devices, such as ``"aer"``; None: the native engine where the circuit fits.
 
     Raises:
         ValueError: an unknown device, data that changed since, or options that cannot work.
@@ -101,11 +109,18 @@ def evaluate_run(
             f"shots={shots} would change nothing without a device, since noise-free values are "
             "exact: name a device (--device NAME), or leave out shots"
         )
+    if backend is not None and not devices:
+        raise ValueError(
+            f"backend={backend!r} would change nothing without a device: name one (--device NAME), "
+            "or leave backend out"
+        )
     loaded = [Device.load(name) for name in devices]
     dataset = load_data(run.config)
     check_same_data(run.checkpoint, dataset, str(run.path))
     with torch_settings(run.config):
-        yield from evaluate_everywhere(run.model, dataset, loaded, shots=shots, limit=limit)
+        yield from evaluate_everywhere(
+            run.model, dataset, loaded, shots=shots, limit=limit, backend=backend
+        )
 
 
 def predict(run: Run, features: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float64]]:
@@ -118,8 +133,12 @@ def predict(run: Run, features: NDArray[np.float32]) -> tuple[list[str], NDArray
     Returns:
         The class name of every sample, and the probability of every class, shape ``(N, C)``: the
         softmax of the model's outputs, which is no calibrated probability of being right.
+        Post-measurement normalisation takes its statistics from the run's validation split.
     """
-    scores = torch.softmax(logits(noise_free(run.model), features).double(), dim=1).numpy()
+    model = copy.deepcopy(noise_free(run.model))
+    if norms(model):  # those of the checkpoint are of the training noise
+        freeze_statistics(model, load_data(run.config).valid.features)
+    scores = torch.softmax(logits(model, features).double(), dim=1).numpy()
     return [run.class_names[k] for k in scores.argmax(axis=1)], scores
 
 

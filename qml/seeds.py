@@ -102,9 +102,17 @@ def model_name(config: TrainConfig) -> str:
         >>> model_name(TrainConfig(devices=["fake_belem"], noise="exact"))
         'u3-cu3, depth 4, trained on fake_belem'
     """
-    name = f"{config.circuit}, depth {config.depth}" if config.model is None else config.model_name
-    device = config.training_device
-    return name if device is None else f"{name}, trained on {device}"
+    if config.model is not None:
+        parts = [config.model_name]
+    else:
+        parts = [config.circuit, f"depth {config.depth}"]
+        parts += [f"{config.nodes} nodes"] if config.nodes > 1 else []
+        parts += ["normalised"] if config.norm else []
+        parts += [f"{config.quantize} levels"] if config.quantize else []
+    if (device := config.training_device) is not None:
+        how = f" ({config.noise})" if config.noise not in (None, "exact") else ""
+        parts.append(f"trained on {device}{how}")
+    return ", ".join(parts)
 
 
 def rows_of(model: str, reports: Sequence[Mapping[str, Any]]) -> list[Row]:

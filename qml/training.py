@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nisqkit.noise.device import Device
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset, load_dataset, load_npz
-from nisqkit.qml.evaluation import evaluate_everywhere, on_device
-from nisqkit.qml.fit import State, Watcher, fit
+from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free, on_device
+from nisqkit.qml.fit import State, Watcher, check_same_data, fit
+from nisqkit.qml.injection import (
+    InjectAngles,
+    InjectExact,
+    InjectGates,
+    Injection,
+    InjectOutcomes,
+)
 from nisqkit.qml.metrics import Evaluation
 from nisqkit.qml.models import (
     classifier,
@@ -28,6 +36,7 @@ from nisqkit.qml.models import (
     load_model,
     with_backend,
 )
+from nisqkit.qml.post_measurement_norm import freeze_statistics
 from nisqkit.qml.run_folder import RunFolder
 
 
@@ -37,7 +46,7 @@ class TrainResult:
 
     Attributes:
         config: what was run.
-        model: the trained model, with the weights of the lowest validation loss.
+        model: the trained model, with the weights that the config keeps.
         dataset: what it was trained on.
         history: one record per epoch: losses, accuracies, seconds.
         report: what is in ``report.json``.
@@ -60,12 +69,14 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     baselines: bool = False,
+    pictures: bool = True,
     watcher: Watcher | None = None,
 ) -> TrainResult:
     """Train a classifier and evaluate it on the test split.
 
-    The result has the weights of the epoch with the lowest validation loss. The test split is
-    used once, at the end: noise-free, and on every device of the config.
+    The result has the weights of the epoch with the lowest validation loss, unless the config says
+    to keep the last. The test split is used once, at the end: noise-free, and on every device of
+    the config.
 
     Args:
         config: what to train, on what, and how.
@@ -73,6 +84,7 @@ def train(
             written.
         resume: go on with the run in `out`.
         baselines: also fit classical models to the same features and report them.
+        pictures: also draw the learning curve and the confusion matrix into `out`.
         watcher: is told about progress.
 
     Raises:
@@ -101,16 +113,20 @@ def train(
         model = build_model(config, dataset.num_features, dataset.num_classes)
         for device in devices:  # found out now, not after training
             on_device(model, device, config.shots)
+        teacher = None if config.teacher is None else teacher_logits(config, dataset)
         if folder is not None and not folder.holds_run:
             folder.start(config, _describe_run(config, dataset, model, devices))
-        state, replayed = fit(model, dataset, config, folder=folder, watcher=watcher)
-        model.load_state_dict(state.best_weights)
+        state, replayed = fit(
+            model, dataset, config, folder=folder, watcher=watcher, teacher=teacher
+        )
+        if config.keep == "best":
+            model.load_state_dict(state.best_weights)
         if folder is not None and folder.finished:
             report = json.loads(folder.report_file.read_text("utf-8"))
         else:
             evaluations = _evaluate(model, dataset, config, devices, watcher)
             report = _report(model, dataset, config, state, evaluations)
-            if folder is not None:
+            if folder is not None and pictures:
                 _draw(folder, config, state, evaluations)
         if baselines and "baselines" not in report:
             watcher.stage("fitting classical models")
@@ -141,22 +157,68 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
     torch.default_generator.manual_seed(config.seed)
     name = config.training_device
     device = None if name is None else Device.load(name)
+    inject = _injection(config)
     if config.model is not None:
         model = load_model(config.model, num_features, num_classes)
         if config.backend == "native" and device is None:
             return model  # the default: the model's layers stay where they are
-        return with_backend(model, config.backend, noise=device, shots=_training_shots(config))
+        return with_backend(
+            model,
+            config.backend,
+            noise=device,
+            shots=_training_shots(config),
+            layout=config.layout,
+            inject=inject,
+        )
     return classifier(
         num_features,
         num_classes,
         config.circuit,
         config.depth,
         qubits=config.qubits,
+        nodes=config.nodes,
+        norm=config.norm,
+        quantize=config.quantize,
+        native=config.native,
         backend=config.backend,
         noise=device,
+        layout=config.layout,
+        inject=inject,
         shots=_training_shots(config),
         seed=config.seed,
     )
+
+
+def _injection(config: TrainConfig) -> Injection | None:
+    """What training mode injects; None where it runs on the device's noise as it is."""
+    factor, encoder = config.noise_factor, config.ideal_encoder
+    if config.noise == "exact":
+        as_it_is = factor == 1 and config.noise_schedule == "constant" and not encoder
+        return None if as_it_is else InjectExact(factor, ideal_encoder=encoder)
+    if config.noise == "gates":
+        return InjectGates(factor, ideal_encoder=encoder)
+    kinds = {"outcomes": InjectOutcomes, "angles": InjectAngles}
+    return None if config.noise is None else kinds[config.noise](factor)
+
+
+def teacher_logits(config: TrainConfig, dataset: Dataset) -> Tensor:
+    """What the config's teacher says, noise-free, about every sample of the training split.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: the teacher was trained on other data or another split, so that it may have
+            seen the test samples, or has no finished epoch.
+    """
+    from nisqkit.qml.runs import load_run  # it is built on this module
+
+    assert config.teacher is not None
+    folder = Path(config.teacher)
+    of_seed = folder / f"seed{config.seed}"
+    run = load_run(of_seed if of_seed.is_dir() else folder)
+    check_same_data(run.checkpoint, dataset, f"the teacher {run.path}")
+    clean = copy.deepcopy(noise_free(run.model))
+    freeze_statistics(clean, dataset.valid.features)
+    return logits(clean, dataset.train.features)
 
 
 def _training_shots(config: TrainConfig) -> int | None:
@@ -225,6 +287,7 @@ def _report(
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "best_valid_loss": state.best_loss,
+        "kept": config.keep,
         "seconds": round(sum(record["seconds"] for record in state.history), 3),
         "shots": config.shots,
         "test": [evaluation.to_dict() for evaluation in evaluations],
