@@ -59,6 +59,7 @@ def why(
     from nisqkit.qml.evaluation import on_device
     from nisqkit.qml.plots import save_figure
     from nisqkit.qml.post_measurement_norm import freeze_statistics, norms
+    from nisqkit.qml.post_measurement_quantize import PostMeasurementQuantize
     from nisqkit.qml.proposals import propose
     from nisqkit.qml.runs import load_run
     from nisqkit.qml.training import torch_settings
@@ -97,6 +98,11 @@ def why(
             progress=lambda done: bar.update(second, completed=done),
         )
     _show_budget(budget, loaded.config.task_name, every)
+    if any(isinstance(part, PostMeasurementQuantize) for part in loaded.model.modules()):
+        _line(
+            "between its nodes the model rounds to levels, where the loss jumps: what the parts "
+            "miss of these jumps is in the residual"
+        )
     _show_proposals(proposals, budget)
     target = out or loaded.path.parent / f"why-{name}.png"
     save_figure(budget_map(budget), target)

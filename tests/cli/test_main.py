@@ -54,7 +54,7 @@ def test_devices_have_qubits_and_a_date() -> None:
 def test_help_shows_the_defaults_of_the_config() -> None:
     text = " ".join(nisqkit("train", "--help").output.replace("│", " ").split())
     for name, value in TrainConfig().to_dict().items():
-        if isinstance(value, str | int | float):
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
             option = name.replace("_", "-")
             found = re.search(rf"--{option} <.*?\[default: \(?(.*?)\)?\]", text)
             assert found is not None, name
@@ -102,6 +102,36 @@ def test_every_option_reaches_the_config() -> None:
         backend="reference",
         devices=("fake_manila", "fake_lima"),
     )
+
+
+def test_noise_aware_options_reach_the_config() -> None:
+    done = nisqkit(
+        *("train", *SHORT, "--noise-aware", "--noise", "gates", "--noise-factor", "0.5"),
+        *("--noise-schedule", "linear", "--ideal-encoder", "--layout", "1,0,3,4", "--quantize"),
+        *("4", "--centroid-weight", "0.2", "--keep", "last", "--warmup-epochs", "1"),
+        *("--device", "fake_belem", "--out", "run"),
+    )
+    assert done.exit_code == 0, done.output
+    config = TrainConfig.from_dict(json.loads(Path("run/config.json").read_text())["config"])
+    assert (config.nodes, config.norm) == (2, True)  # of --noise-aware
+    assert (config.noise, config.noise_factor, config.noise_schedule) == ("gates", 0.5, "linear")
+    assert (config.ideal_encoder, config.layout) == (True, (1, 0, 3, 4))
+    assert (config.quantize, config.centroid_weight) == (4, 0.2)
+    assert (config.keep, config.warmup_epochs) == ("last", 1)
+
+    # and such a run is used like any other
+    student = nisqkit(
+        *("train", *SHORT, "--native", "--noise", "exact", "--device", "fake_belem"),
+        *("--teacher", "run", "--distill-weight", "0.3", "--out", "student"),
+    )
+    assert student.exit_code == 0, student.output
+    both = nisqkit("evaluate", "run", "--device", "fake_lima", "--backend", "aer", "--limit", "4")
+    assert both.exit_code == 0, both.output
+    np.savez("new.npz", features=np.zeros((2, 16), np.float32))
+    assert nisqkit("predict", "run", "--data", "new.npz").output.count("\n") == 3
+    why = nisqkit("why", "run", "--device", "fake_belem", "--samples", "4")
+    assert why.exit_code == 0, why.output
+    assert "between its nodes the model rounds" in " ".join(why.output.split())
 
 
 def test_your_own_data_and_model() -> None:

@@ -2,11 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.config import NOISE_AWARE, TrainConfig
 
 
 def test_a_config_survives_json() -> None:
     config = TrainConfig(task="mnist4", devices=("fake_santiago",), patience=3, lr=0.1 + 0.2)
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_a_config_without_the_newer_fields_is_read() -> None:
+    old = {"task": "digits4", "noise": "exact", "devices": ["fake_belem"]}
+    config = TrainConfig.from_dict(old)
+    assert (config.nodes, config.noise_factor, config.keep) == (1, 1.0, "best")
+
+
+def test_a_noise_aware_config_survives_json() -> None:
+    config = TrainConfig(**NOISE_AWARE, devices=["fake_belem"], layout=[0, 1, 2, 3], teacher="t")  # type: ignore[arg-type]
     assert TrainConfig.from_json(config.to_json()) == config
 
 
@@ -53,6 +64,23 @@ def test_task_name(config: TrainConfig, name: str) -> None:
         ({"optimizer": "adma"}, "unknown optimizer 'adma'; did you mean 'adam'?"),
         ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'?"),
         ({"devices": ("a", "b", "a")}, "devices lists a twice"),
+        ({"nodes": 0}, "nodes=0 must be a whole number of at least 1"),
+        ({"norm": True}, "norm=True would change nothing without nodes=2 or more"),
+        ({"quantize": 5}, "quantize=5 would change nothing without nodes=2 or more"),
+        ({"nodes": 2, "quantize": 1}, "quantize=1 must be at least 2 levels"),
+        ({"centroid_weight": 0.5}, "centroid_weight=0.5 would change nothing without quantize"),
+        ({"centroid_weight": -1}, "centroid_weight=-1 must be 0 or a positive number"),
+        ({"noise_factor": 2.0}, "noise_factor=2.0 would change nothing without noise"),
+        ({"noise_factor": float("inf")}, "noise_factor=inf must be 0 or a positive number"),
+        ({"ideal_encoder": True}, "ideal_encoder=True would change nothing without noise"),
+        ({"noise_schedule": "cosine_up"}, "did you mean 'cosine-up'"),
+        ({"layout": (0, 1)}, "would change nothing without a device to train on"),
+        ({"native": True}, "native=True would change nothing without a device to train on"),
+        ({"distill_weight": 0.1}, "distill_weight=0.1 would change nothing without teacher"),
+        ({"distill_weight": 0.0}, "distill_weight=0.0 must be above 0, up to 1"),
+        ({"temperature": 0.0}, "temperature=0.0 must be a positive number"),
+        ({"keep": "lats"}, "unknown keep 'lats'; did you mean 'last'"),
+        ({"warmup_epochs": 30}, "warmup_epochs=30 must be 0 or more, and less than epochs=30"),
         ({"devices": ("a", "b"), "backend": "aer"}, "trains on one device, but 2 are given"),
         (
             {"devices": ("a", "b"), "noise": "exact"},

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,16 @@ from torch import nn
 
 from nisqkit.noise.device import Device
 from nisqkit.qml.datasets import Split, load_dataset
-from nisqkit.qml.evaluation import evaluate, evaluate_everywhere, logits, noise_free
+from nisqkit.qml.evaluation import (
+    _limited,
+    evaluate,
+    evaluate_everywhere,
+    logits,
+    noise_free,
+    on_device,
+)
 from nisqkit.qml.models import classifier, with_backend
+from nisqkit.qml.post_measurement_norm import freeze_statistics
 
 DATA = load_dataset("digits4", seed=0)
 MODEL = classifier(16, 4, depth=1, seed=0)
@@ -88,3 +98,32 @@ def test_a_model_without_a_circuit_has_no_devices() -> None:
         next(evaluate_everywhere(nn.Linear(16, 4), DATA, [Device.load("fake_manila")]))
     (result,) = evaluate_everywhere(nn.Linear(16, 4), DATA)
     assert result.condition == "noise-free"
+
+
+def test_normalisation_takes_its_statistics_where_it_is_evaluated() -> None:
+    data = load_dataset("digits2", seed=0)
+    model = classifier(16, 2, depth=1, nodes=2, norm=True, seed=0)
+    device = Device.load("fake_yorktown")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    results = list(evaluate_everywhere(model, data, [device], limit=6))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+    noisy = on_device(model, device)
+    freeze_statistics(noisy, data.valid.features)
+    clean = copy.deepcopy(model)
+    freeze_statistics(clean, data.valid.features)
+    assert (noisy[1].mean - clean[1].mean).abs().max() > 1e-3  # type: ignore[index, union-attr]
+    split = _limited(data.test, 6)
+    assert results[0].loss == pytest.approx(evaluate(clean, split, data.class_names).loss)
+    assert results[1].loss == pytest.approx(evaluate(noisy, split, data.class_names).loss)
+    aer = list(evaluate_everywhere(model, data, [device], limit=6, backend="aer"))[1]
+    assert aer.loss == pytest.approx(results[1].loss, abs=1e-5)
+
+
+def test_a_layout_stays_on_its_device_and_injection_does_not() -> None:
+    belem, lima = Device.load("fake_belem"), Device.load("fake_lima")
+    model = classifier(16, 4, depth=1, noise=belem, layout=[4, 3, 1, 2], inject="gates", seed=0)
+    assert on_device(model, belem)[0].execution.layout == (4, 3, 1, 2)  # type: ignore[index]
+    elsewhere = on_device(model, lima)[0]  # type: ignore[index]
+    assert elsewhere.execution.layout is None
+    assert elsewhere.injection is None

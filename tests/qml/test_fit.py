@@ -13,6 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from nisqkit.compression import distillation_loss
+from nisqkit.noise import Device
+from nisqkit.qml import centroid_losses, classifier
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset
@@ -24,6 +27,7 @@ from nisqkit.qml.fit import (
     fit,
     make_optimizer,
     set_learning_rate,
+    train_step,
 )
 from nisqkit.qml.run_folder import RunFolder
 from nisqkit.qml.splits import Split, make_dataset
@@ -255,6 +259,81 @@ def test_cosine_schedule_is_that_of_pytorch() -> None:
         assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
         theirs.step()
         schedule.step()
+
+
+def test_warm_up_is_a_line_before_the_schedule() -> None:
+    config = replace(CONFIG, schedule="cosine", epochs=10, warmup_epochs=4)
+    optimizer = make_optimizer(nn.Linear(1, 1), config)
+    found = []
+    for epoch in range(10):
+        set_learning_rate(optimizer, config, epoch)
+        found.append(optimizer.param_groups[0]["lr"] / config.lr)
+    assert found[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert found[4:] == pytest.approx((1 + np.cos(np.pi * np.arange(6) / 6)) / 2)
+
+
+AWARE = TrainConfig(
+    epochs=3,
+    batch_size=29,  # of 30: one sample is left over, which cannot be normalised alone
+    lr=0.05,
+    devices=("fake_belem",),
+    nodes=2,
+    norm=True,
+    quantize=5,
+    noise="gates",
+    noise_schedule="linear",
+    checkpoint_every_steps=1,
+)
+
+
+def aware_model() -> nn.Module:
+    options = {"depth": 1, "qubits": 2, "nodes": 2, "norm": True, "quantize": 5, "seed": 0}
+    device = Device.load("fake_belem")
+    return classifier(3, 2, noise=device, inject="gates", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_kill_of_noise_aware_training_changes_no_bit(tmp_path: Path, at: int) -> None:
+    config, data = replace(AWARE, batch_size=10), small_data()
+    whole = aware_model()
+    wanted, _ = fit(whole, data, config)
+    with pytest.raises(Killed):
+        fit(aware_model(), data, config, folder=start(tmp_path, config), watcher=StopAt(at, kill))
+    model = aware_model()
+    state, _ = fit(model, data, config, folder=RunFolder(tmp_path))
+    assert same(model.state_dict(), whole.state_dict())
+    assert without_seconds(state.history) == without_seconds(wanted.history)
+
+
+def test_the_noise_factor_follows_its_schedule_and_no_sample_is_alone() -> None:
+    factors: list[float] = []
+    model = aware_model()
+    seen: list[int] = []
+    model[0].register_forward_pre_hook(lambda layer, x: seen.append(len(x[0])))
+
+    class Factors(Watcher):
+        def step(self, loss: float) -> None:
+            factors.append(model[0].injection.factor)
+
+    fit(model, small_data(), AWARE, watcher=Factors())
+    assert factors == [0.0, 0.5, 1.0]  # one step per epoch
+    assert seen == [30, 10, 10] * 3  # training, the statistics, the validation
+
+
+def test_the_loss_has_the_distance_to_the_levels_and_the_teacher() -> None:
+    data = small_data()
+    features, labels = data.train.tensors()
+    soft = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    config = replace(AWARE, centroid_weight=0.7, teacher="t", distill_weight=0.4, temperature=3.0)
+    model = aware_model()
+    with centroid_losses(model) as distances:
+        logits = model(features)  # the same step: nothing has been drawn before
+    ours = distillation_loss(logits, soft, labels, weight=0.4, temperature=3.0)
+    expected = ours + 0.7 * distances[0]
+    twin = aware_model()
+    optimizer = make_optimizer(twin, config)
+    loss, _ = train_step(twin, optimizer, features, labels, config, soft)
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_checkpoint_of_another_circuit_names_both(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from nisqkit.noise.device import Device
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import load_dataset
+from nisqkit.qml.evaluation import evaluate, logits
 from nisqkit.qml.models import classifier, quantum_layers
-from nisqkit.qml.training import TrainResult, train
+from nisqkit.qml.runs import load_run
+from nisqkit.qml.training import TrainResult, load_data, teacher_logits, train
 
 CONFIG = TrainConfig(depth=1, epochs=3, batch_size=64, lr=0.05)
 
@@ -228,3 +230,47 @@ def test_a_model_of_ones_own_trains_and_repeats() -> None:
         first.model.get_parameter("0.weight"), second.model.get_parameter("0.weight")
     )
     assert first.report["parameters"] == 16 * 8 + 8 + 8 * 4 + 4
+
+
+def test_the_last_weights_are_kept_on_request(tmp_path: Path, few_digits: str) -> None:
+    # so large a rate that the best epoch is not the last one
+    config = TrainConfig(
+        data=few_digits, depth=1, epochs=4, lr=2.0, keep="last", schedule="constant"
+    )
+    result = train(config, out=tmp_path / "run", pictures=False)
+    assert result.report["best_epoch"] < 4
+    last = result.history[-1]["valid_loss"]
+    assert evaluate(result.model, result.dataset.valid, result.dataset.class_names).loss == (
+        pytest.approx(last, rel=1e-6)
+    )
+    again = load_run(tmp_path / "run").model
+    assert torch.equal(again[0].weights, result.model[0].weights)  # type: ignore[index]
+    assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_a_teacher_is_asked_noise_free_and_must_have_seen_the_same_split(tmp_path: Path) -> None:
+    config = TrainConfig(task="digits2", depth=1, epochs=1, seed=1)
+    train(config, out=tmp_path / "seed1", pictures=False)
+    student = replace(config, teacher=str(tmp_path), devices=("fake_belem",), noise="exact")
+    dataset = load_data(config)
+    found = teacher_logits(student, dataset)
+    expected = logits(load_run(tmp_path / "seed1").model, dataset.train.features)
+    assert torch.allclose(found, expected)
+    train(student, pictures=False)
+    other = replace(student, seed=2, teacher=str(tmp_path / "seed1"))
+    with pytest.raises(ValueError, match=r"the teacher .* was trained on other data"):
+        train(other)
+
+
+@pytest.mark.parametrize("noise", ["gates", "outcomes", "angles", "exact"])
+def test_every_kind_of_noise_trains_and_is_judged_on_the_device(
+    noise: str, few_digits: str
+) -> None:
+    options = {"nodes": 2, "norm": True, "noise": noise, "noise_factor": 1.5}
+    config = TrainConfig(data=few_digits, depth=1, epochs=1, devices=("fake_belem",), **options)  # type: ignore[arg-type]
+    result = train(config)
+    kinds = {"gates": "InjectGates", "outcomes": "InjectOutcomes", "angles": "InjectAngles"}
+    first = result.model[0]  # type: ignore[index]
+    assert type(first.injection).__name__ == kinds.get(noise, "InjectExact")
+    assert first.injection.factor == 1.5
+    assert [test["condition"] for test in result.report["test"]] == ["noise-free", "fake_belem"]
