@@ -7,7 +7,7 @@ Slots that are affine in the parameters are computed together as one matrix prod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -90,33 +90,6 @@ terms=((0, 0, 2.0), (0, 1, -1.0)), nonlinear=None)
                 terms[key] = terms.get(key, 0.0) + outer * coefficient
         kept = tuple((*key, c) for key, c in sorted(terms.items()) if c != 0)
         return AngleMap(first.inputs, first.weights, tuple(constants), kept)
-
-    def beside(self, other: AngleMap) -> AngleMap:
-        """The slots of this map and then those of another one of the same parameters.
-
-        Example:
-            >>> once = AngleMap(("x",), (), (0.5,), ((0, 0, 1.0),))
-            >>> once.beside(once)(torch.tensor([[0.25]]), torch.zeros(0))
-            tensor([[0.7500, 0.7500]])
-        """
-        assert (self.inputs, self.weights) == (other.inputs, other.weights)
-        n = self.num_slots
-        parts = [self.nonlinear]
-        if other.nonlinear is not None:
-            slots = tuple(n + s for s in other.nonlinear.slots)
-            parts.append(replace(other.nonlinear, slots=slots))
-        formulas = [part for part in parts if part is not None]
-        joined = formulas[0] if formulas else None
-        if len(formulas) == 2:
-            joined = NonlinearMap(
-                formulas[0].slots + formulas[1].slots,
-                formulas[0].parameters + formulas[1].parameters,
-                f"{formulas[0].key} beside {formulas[1].key}",
-                _Joined(formulas[0].function, formulas[1].function),
-            )
-        terms = self.terms + tuple((n + s, p, c) for s, p, c in other.terms)
-        constants = self.constants + other.constants
-        return AngleMap(self.inputs, self.weights, constants, terms, joined)
 
     def extended(self, copies: Sequence[tuple[int, float, float]]) -> AngleMap:
         """The map with more slots: each a factor times a slot of this one, plus a constant.
@@ -252,17 +225,6 @@ terms=((0, 0, 2.0), (0, 1, -1.0)), nonlinear=None)
         order = torch.tensor(self.shared_slots + self.batched_slots, dtype=torch.long).argsort()
         both = torch.cat([shared.expand(len(inputs), -1), batched], dim=1)
         return both[:, order.to(both.device)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Joined:
-    """The values of two functions."""
-
-    first: Callable[[Tensor, Tensor], Tensor]
-    second: Callable[[Tensor, Tensor], Tensor]
-
-    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        return torch.cat([self.first(inputs, weights), self.second(inputs, weights)], dim=-1)
 
 
 @dataclass(frozen=True, eq=False)

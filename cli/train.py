@@ -359,7 +359,7 @@ def train(
     from nisqkit.qml.config import NOISE_AWARE, TrainConfig
 
     if noise_aware:
-        given = NOISE_AWARE | given
+        given = {**NOISE_AWARE, **given}
     if given.get("quantize") == 0:
         given["quantize"] = None
     config = TrainConfig(**given)

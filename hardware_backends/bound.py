@@ -5,7 +5,7 @@ What comes out takes the inputs and weights of the logical program, so that trai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nisqkit.circuits.angles import AngleMap, NonlinearMap
 from nisqkit.circuits.observables import Observables
-from nisqkit.circuits.program import Program
+from nisqkit.circuits.program import GateUse, Program
 from nisqkit.hardware_backends.sampling import in_basis
 from nisqkit.hardware_backends.slot_circuit import slot_angles
 from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
@@ -29,9 +29,11 @@ class Binder:
     Attributes:
         model: The noise model. With a device, programs are transpiled for it first.
         layout, optimization_level, seed: As in `transpile_to`.
-        ideal_encoder: The gates before the first one that depends on a weight run as they stand,
-            without noise, and only the others are transpiled, on the qubits where the whole circuit
-            would be. Released QuantumNAT trains so.
+        ideal_encoder: Whether the encoder (the gates before the first one that depends on a weight,
+            and an amplitude input) is exact: it runs as it stands, and what comes after it is
+            transpiled on its own, so that nothing merges across. Without a layout, it sits on the
+            qubits that the whole circuit would start on. That is how QuantumNAT trains (Wang et
+            al., DAC 2022, arXiv:2110.11331).
     """
 
     model: NoiseModel
@@ -53,7 +55,7 @@ class Binder:
 
         Raises:
             TypeError: Neither a device nor a noise model.
-            ValueError: A layout without a device.
+            ValueError: A layout without a device, or idle noise with an ideal encoder.
         """
         if isinstance(noise, Device):
             noise = NoiseModel.from_device(noise)
@@ -67,17 +69,23 @@ class Binder:
                 f"layout needs a device, and the noise model {noise.name!r} has none: give "
                 "noise=Device.load(...), or leave layout out"
             )
+        if ideal_encoder and noise.idle is not None:
+            raise ValueError(
+                f"{noise.name} has idle noise, but an ideal encoder takes no time in which its "
+                "qubits could wait for each other: leave ideal_encoder out, or use idle=False"
+            )
         chosen = None if layout is None else tuple(layout)
         return cls(noise, chosen, optimization_level, seed, ideal_encoder)
 
     def transpile(self, program: Program, basis: str | None = None) -> Transpiled | None:
         """The program as the device gets it; None without a device.
 
-        With a ``basis``, rotations into it come last. Every basis starts on the same qubits. An
-        ideal encoder is transpiled with the rest here; `bind` leaves it out.
+        With an ideal encoder: what comes after it. With a ``basis``, rotations into it come last.
+        Every basis starts on the same qubits.
         """
         if self.model.device is None:
             return None
+        layout = self.layout
 
         def on_device(logical: Program, layout: tuple[int, ...] | None) -> Transpiled:
             assert self.model.device is not None
@@ -89,7 +97,11 @@ class Binder:
                 seed=self.seed,
             )
 
-        body = on_device(program, self.layout)
+        if self.ideal_encoder:
+            if layout is None:
+                layout = on_device(program, None).initial_layout
+            program = after_encoder(program)
+        body = on_device(program, layout)
         rotated = None if basis is None else in_basis(program.by_slots, basis)
         if rotated is None or rotated == program.by_slots:
             return body
@@ -99,8 +111,8 @@ class Binder:
         """The noisy program, with the inputs and weights of the logical one; kept with that.
 
         Raises:
-            ValueError: As `transpile_to` and `NoiseModel.bind`; with an ideal encoder, a program
-                that does not consist of an encoder and a trained part (see `split_encoder`).
+            ValueError: As `transpile_to`, `NoiseModel.bind`, and `after_encoder` if the encoder is
+                ideal.
         """
         key = "bound", self, basis
         if key not in program.cache:
@@ -109,27 +121,17 @@ class Binder:
         return found
 
     def _bind(self, program: Program, basis: str | None) -> NoisyProgram:
-        if self.ideal_encoder:
-            return self._bind_trained_part(program, basis)
+        noisy_part = after_encoder(program) if self.ideal_encoder else program
         transpiled = self.transpile(program, basis)
         if transpiled is None:
-            return self.model.bind(program if basis is None else in_basis(program, basis))
-        native = replace(transpiled.native, angle_map=_angle_map(program, transpiled.native))
-        return self.model.bind(native, transpiled.measured, transpiled.active)
-
-    def _bind_trained_part(self, program: Program, basis: str | None) -> NoisyProgram:
-        encoder, trained = split_encoder(program)
-        whole = self.transpile(program)
-        if whole is None:
-            bound = self.model.bind(trained if basis is None else in_basis(trained, basis))
-            return _behind(encoder, bound, range(program.num_qubits), program)
-        there = replace(self, layout=whole.initial_layout, ideal_encoder=False)
-        transpiled = there.transpile(trained, basis)
-        assert transpiled is not None
-        native = replace(transpiled.native, angle_map=_angle_map(trained, transpiled.native))
-        bound = self.model.bind(native, transpiled.measured, transpiled.active)
-        places = [transpiled.active.index(q) for q in whole.initial_layout]
-        return _behind(encoder, bound, places, program)
+            rotated = noisy_part if basis is None else in_basis(noisy_part, basis)
+            noisy = self.model.bind(rotated)
+            starts = tuple(range(program.num_qubits))
+        else:
+            native = replace(transpiled.native, angle_map=_angle_map(noisy_part, transpiled.native))
+            noisy = self.model.bind(native, transpiled.measured, transpiled.active)
+            starts = tuple(transpiled.active.index(q) for q in transpiled.initial_layout)
+        return _behind(program, noisy, starts) if self.ideal_encoder else noisy
 
     def measurements(
         self, program: Program, observables: Observables
@@ -156,66 +158,109 @@ class Binder:
         return parts
 
 
-def split_encoder(program: Program) -> tuple[Program, Program]:
-    """The gates before the first one that depends on a weight, and all others.
+def after_encoder(program: Program) -> Program:
+    """The gates from the first one on that depends on a weight, without the encoder before them.
 
-    Both have the inputs, weights and slots of the program.
+    The angle map is shared, so that inputs and weights stay those of the program.
 
     Raises:
-        ValueError: No gate depends on a weight, a gate behind the first such gate depends on an
-            input, or there is an amplitude input.
+        ValueError: No gate depends on a weight, one of those after it depends on an input, or an
+            amplitude depends on a weight.
 
     Example:
-        >>> from nisqkit.circuits import angle, hardware_efficient, lower
-        >>> program = lower(angle(2).compose(hardware_efficient(2, layers=1)), inputs="x")
-        >>> [part.num_gates for part in split_encoder(program)]
-        [2, 5]
+        >>> from nisqkit.circuits import angle, lower, u3_cu3
+        >>> program = lower(angle(2).compose(u3_cu3(2, blocks=1)), inputs="x")
+        >>> [use.name for use in after_encoder(program).gates]
+        ['u3', 'u3', 'cu3']
     """
-    if program.prepare is not None:
+    first_weight = len(program.inputs)
+    uses = [[program.angle_map.dependencies[s] for s in use.slots] for use in program.gates]
+    trained = [any(p >= first_weight for slot in use for p in slot) for use in uses]
+    if True not in trained:
         raise ValueError(
-            "an ideal encoder consists of gates, and this circuit loads amplitudes: leave "
-            "ideal_encoder out"
+            "an ideal encoder ends before the first gate that depends on a weight, and none does "
+            "(parameter shift and SPSA replace weights by angles): leave ideal_encoder out, or use "
+            "diff_method='auto'"
         )
-    n, used = len(program.inputs), program.angle_map.dependencies
-    trained = [any(p >= n for s in use.slots for p in used[s]) for use in program.gates]
-    if not any(trained):
+    start = trained.index(True)
+    for use, used in zip(program.gates[start:], uses[start:], strict=True):
+        if any(p < first_weight for slot in used for p in slot):
+            raise ValueError(
+                f"an ideal encoder ends before the first gate that depends on a weight, but after "
+                f"that {use.name} on {use.qubits} depends on an input: put the gates that depend "
+                f"on inputs first, or leave ideal_encoder out"
+            )
+    if program.prepare is not None and any(
+        p >= first_weight for s in program.prepare.slots for p in program.angle_map.dependencies[s]
+    ):
         raise ValueError(
-            "ideal_encoder needs a trained part, and no gate of this circuit depends on a weight "
-            "(in shifted copies, for parameter shift and SPSA, none does): leave it out"
+            "the amplitudes that are loaded depend on a weight, so they are no encoder that could "
+            "be ideal: leave ideal_encoder out"
         )
-    first = trained.index(True)
-    late = [u for u in program.gates[first:] if any(p < n for s in u.slots for p in used[s])]
-    if late:
-        raise ValueError(
-            f"ideal_encoder needs all inputs before the first weight, but {late[0].name!r} on "
-            f"qubits {late[0].qubits} depends on an input and comes after one: leave it out"
+    return replace(program, gates=program.gates[start:], prepare=None)
+
+
+def _behind(program: Program, noisy: NoisyProgram, starts: tuple[int, ...]) -> NoisyProgram:
+    """The noisy part of a program behind its encoder.
+
+    Args:
+        program: The whole program.
+        noisy: What comes after the encoder, over the same inputs and weights.
+        starts: The qubit of the noisy part that each qubit of the program starts on.
+    """
+    encoder = program.gates[: len(program.gates) - len(after_encoder(program).gates)]
+    first = program.angle_map.num_slots
+    head = [replace(use, qubits=tuple(starts[q] for q in use.qubits)) for use in encoder]
+    operations = (
+        *(use for use in head if use.name != "barrier"),
+        *(
+            replace(use, slots=tuple(first + s for s in use.slots))
+            if isinstance(use, GateUse)
+            else use
+            for use in noisy.operations
+        ),
+    )
+    prepare = program.prepare and replace(
+        program.prepare, qubits=tuple(starts[q] for q in program.prepare.qubits)
+    )
+    whole = Program(
+        noisy.num_qubits,
+        tuple(use for use in operations if isinstance(use, GateUse)),
+        _joined(program.angle_map, noisy.program.angle_map),
+        prepare,
+    )
+    return replace(noisy, program=whole, operations=operations)
+
+
+def _joined(one: AngleMap, two: AngleMap) -> AngleMap:
+    """The slots of two maps over the same inputs and weights, those of the second one last."""
+    n = one.num_slots
+    parts = [(0, one.nonlinear), (n, two.nonlinear)]
+    nonlinear = None
+    if found := [(shift, part) for shift, part in parts if part is not None]:
+        nonlinear = NonlinearMap(
+            tuple(shift + s for shift, part in found for s in part.slots),
+            tuple(used for _, part in found for used in part.parameters),
+            " and ".join(f"{part.key} from {shift}" for shift, part in found),
+            _Together(tuple(part.function for _, part in found)),
         )
-    return (
-        replace(program, gates=program.gates[:first]),
-        replace(program, gates=program.gates[first:]),
+    return AngleMap(
+        one.inputs,
+        one.weights,
+        one.constants + two.constants,
+        one.terms + tuple((n + slot, p, c) for slot, p, c in two.terms),
+        nonlinear,
     )
 
 
-def _behind(
-    encoder: Program, bound: NoisyProgram, places: Sequence[int], program: Program
-) -> NoisyProgram:
-    """A noisy program with exact gates before it, on the given qubits of its own."""
-    after = bound.program.angle_map.num_slots
-    gates = tuple(
-        replace(
-            use,
-            qubits=tuple(places[q] for q in use.qubits),
-            slots=tuple(after + s for s in use.slots),
-        )
-        for use in encoder.gates
-    )
-    whole = replace(
-        bound.program,
-        gates=gates + bound.program.gates,
-        angle_map=bound.program.angle_map.beside(program.angle_map),
-    )
-    exact = tuple(use for use in gates if use.name != "barrier")
-    return replace(bound, program=whole, operations=exact + bound.operations)
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """The values of several functions side by side."""
+
+    functions: tuple[Callable[[Tensor, Tensor], Tensor], ...]
+
+    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        return torch.cat([function(inputs, weights) for function in self.functions], dim=-1)
 
 
 def _as_z(string: str) -> str:

@@ -28,12 +28,12 @@ class Execution:
         noise: The device whose noise the backend simulates, or a noise model.
         diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift),
             ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
-        layout: Physical qubits of the logical ones, with a backend's name and a device; ``None``
-            lets Qiskit choose.
+        layout: The physical qubit of each logical one; ``None`` lets Qiskit choose. Only with noise
+            that has a device.
 
     Raises:
-        ValueError: An unknown backend or method, a backend that does not take this noise or
-            layout, or a method that it does not offer.
+        ValueError: An unknown backend or method, a backend that does not take this noise or layout,
+            or a method that it does not offer.
     """
 
     backend: str | Backend | Any = "native"
@@ -42,6 +42,8 @@ class Execution:
     layout: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.layout is not None:
+            object.__setattr__(self, "layout", tuple(self.layout))
         if isinstance(self.diff_method, str) and self.diff_method not in DIFF_METHODS:
             raise ValueError(unknown("diff_method", self.diff_method, DIFF_METHODS))
         own = self.resolved.gradient

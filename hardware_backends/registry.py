@@ -44,18 +44,14 @@ def get_backend(
         backend: A name, a `Backend`, or a V2 estimator or sampler object.
         noise: The device whose noise is simulated, or a noise model: ``"native"``, ``"aer"`` and
             ``"pennylane:default.mixed"`` do that.
-        layout: Physical qubits of the logical ones, for a device; ``None`` lets Qiskit choose.
+        layout: The physical qubit of each logical one; ``None`` lets Qiskit choose. Only with noise
+            that has a device.
 
     Raises:
         ValueError: An unknown name, noise for a backend that does not simulate it, or a layout
             without a device.
         TypeError: Something that is no backend.
     """
-    if layout is not None and noise is None:
-        raise ValueError(
-            f"layout={list(layout)} needs a device: give noise=Device.load(...), or leave layout "
-            "out; a backend object has its own, such as NoisyBackend(device, layout=...)"
-        )
     if backend == "aer":
         from nisqkit.hardware_backends.aer import AerBackend
 
@@ -70,6 +66,8 @@ def get_backend(
         return PennyLaneNoisyBackend(noise, layout=layout)
     if noise is not None:
         _refuse(backend, noise)
+    if layout is not None:
+        _refuse_layout(backend, layout)
     if isinstance(backend, Backend):
         return backend
     if backend == "native":
@@ -101,4 +99,16 @@ def _refuse(backend: Any, noise: Any) -> NoReturn:
     raise ValueError(
         f"backend {name!r} does not simulate device noise: use backend='native', 'aer' or "
         f"'pennylane:default.mixed' with {wanted}"
+    )
+
+
+def _refuse_layout(backend: Any, layout: Sequence[int]) -> NoReturn:
+    wanted = f"layout={list(layout)}"
+    if isinstance(backend, Backend):
+        raise ValueError(
+            f"backend is a {type(backend).__name__}, and {wanted} goes with a backend's name: give "
+            f"it to the backend, for example NoisyBackend(device, {wanted})"
+        )
+    raise ValueError(
+        f"{wanted} needs a device: give noise=Device.load(...) as well, or leave layout out"
     )

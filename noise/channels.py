@@ -312,9 +312,9 @@ class Channel:
         """The channel at another strength; see the class for what that means for each kind.
 
         Args:
-            strength: 0 for the identity, 1 for the channel itself.
-            clip: Of a Pauli channel whose errors would have a probability of more than 1 in sum,
-                take the strength at which it is 1.
+            strength: 0 leaves no noise at all, 1 leaves it as it is.
+            clip: Whether a Pauli channel whose errors would sum to more than 1 is taken at the
+                largest strength at which they sum to 1 instead of being an error.
 
         Raises:
             ValueError: The strength is negative or not a number, probabilities would leave [0, 1],
@@ -328,6 +328,8 @@ class Channel:
                 ...
             ValueError: Pauli channel at strength 3: the probabilities of errors sum to 1.2, which \
 is more than 1; use a strength up to 2.5
+            >>> Channel.pauli({"X": 0.3, "Z": 0.1}).scaled(3, clip=True)
+            Channel.pauli({'X': 0.75, 'Z': 0.25})
         """
         t = float(strength)
         if not 0 <= t < math.inf:

@@ -179,15 +179,17 @@ reset 0.021 (5), sx 0.00020 (5), x 0.00020 (5); exact: rz (5); readout 0.014 (5)
         """The model with all noise at another strength.
 
         Pauli channels have their probabilities multiplied. Where those of the errors would sum to
-        more than 1 it is an error that names the gate, unless ``clip`` is set. Rates
-        (depolarising, relaxation, dephasing) and times are multiplied, which is always possible.
-        Dead gates of a device stay as they are, since nothing can use them.
+        more than 1 it is an error that names the gate, unless ``clip`` is given; nothing else is
+        clipped but rounding (below 1e-10). Rates (depolarising, relaxation, dephasing) and times
+        are multiplied, which is always possible. Dead gates of a device stay as they are, since
+        nothing can use them.
 
         Args:
             strength: 0 leaves no noise at all, 1 leaves it as it is.
             readout: Whether to multiply the probabilities of wrong readouts too.
-            clip: Cap each Pauli channel where its errors have the probability 1 in sum, instead
-                of raising an error: for training, not for physics.
+            clip: Whether a Pauli channel whose errors would sum to more than 1 is taken at the
+                largest strength at which they sum to 1, so that their relative sizes are kept. The
+                probabilities of wrong readouts are never clipped.
 
         Raises:
             ValueError: A probability would leave [0, 1], or the strength is negative.
@@ -201,6 +203,8 @@ reset 0.021 (5), sx 0.00020 (5), x 0.00020 (5); exact: rz (5); readout 0.014 (5)
                 ...
             ValueError: x on (0,) of flips: Pauli channel at strength 3: the probabilities of \
 errors sum to 1.2, which is more than 1; use a strength up to 2.5
+            >>> model.scale(3, clip=True).gates["x", (0,)][0].channel
+            Channel.pauli({'X': 1})
         """
         gates: dict[Use, NoiseLike] = {}
         for (gate, qubits), noises in self.gates.items():

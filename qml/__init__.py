@@ -10,10 +10,10 @@ from nisqkit.qml.injection import InjectAngles as InjectAngles
 from nisqkit.qml.injection import InjectExact as InjectExact
 from nisqkit.qml.injection import InjectGates as InjectGates
 from nisqkit.qml.injection import InjectOutcomes as InjectOutcomes
-from nisqkit.qml.injection import set_noise_factor as set_noise_factor
 from nisqkit.qml.layer import QuantumLayer as QuantumLayer
 from nisqkit.qml.models import classifier as classifier
 from nisqkit.qml.native_layer import native_layer as native_layer
+from nisqkit.qml.noise_schedule import set_noise_factor as set_noise_factor
 from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as PostMeasurementNorm
 from nisqkit.qml.post_measurement_norm import freeze_statistics as freeze_statistics
 from nisqkit.qml.post_measurement_quantize import (

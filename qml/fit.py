@@ -29,9 +29,8 @@ from nisqkit.compression.distillation import distillation_loss
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset
 from nisqkit.qml.evaluation import evaluate
-from nisqkit.qml.injection import set_noise_factor
 from nisqkit.qml.models import describe, fingerprint, structure
-from nisqkit.qml.noise_schedule import noise_factor
+from nisqkit.qml.noise_schedule import noise_factor, set_noise_factor
 from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as _Norm
 from nisqkit.qml.post_measurement_norm import freeze_statistics
 from nisqkit.qml.post_measurement_quantize import centroid_losses
@@ -133,7 +132,7 @@ def fit(
             clock = time.perf_counter()
             order = batch_order(len(labels), config.seed, state.epoch)
             set_learning_rate(optimizer, config, state.epoch)
-            if config.noise is not None:
+            if config.noise_schedule != "constant":
                 progress = state.epoch / max(1, config.epochs - 1)
                 factor = noise_factor(config.noise_schedule, config.noise_factor, progress)
                 set_noise_factor(model, factor)

@@ -13,7 +13,7 @@ import torch
 from qiskit import QuantumCircuit
 from torch import Tensor, nn
 
-from nisqkit.circuits.lower import InputsLike, lower
+from nisqkit.circuits.lower import InputsLike
 from nisqkit.circuits.observables import ObservableLike, Observables
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
@@ -22,8 +22,9 @@ from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.hardware_backends.gradients import SPSA
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
+from nisqkit.qml.front_ends import read_circuit
 from nisqkit.qml.initialisers import initial_weights
-from nisqkit.qml.injection import Injection, get_injection
+from nisqkit.qml.injection import Injection, InjectionLike, read_injection
 
 
 class QuantumLayer(nn.Module):
@@ -34,7 +35,8 @@ class QuantumLayer(nn.Module):
     returns ``(num_outputs,)``. Gradients flow to inputs and weights on every backend. Inputs are
     taken in, and outputs come in, the dtype of the weights (``layer.double()`` for float64).
     Barriers are no gates: they keep a transpiler from merging what they separate. ``calls`` in the
-    `state_dict` counts the calls with shots (or SPSA), so that a resumed run draws new ones.
+    `state_dict` counts the calls that draw something (shots, errors, SPSA), so that a resumed run
+    draws new ones.
 
     Args:
         circuit: A `qiskit.QuantumCircuit`; OpenQASM 3 text; a `Program`; or a PennyLane QNode,
@@ -50,9 +52,8 @@ class QuantumLayer(nn.Module):
         noise: The `Device` whose noise is simulated, or a `NoiseModel`. The native engine computes
             exact values and gradients (density matrices) where up to 7 qubits of the device are in
             use, and means over random errors beyond that; `NoisyBackend` has options.
-        layout: The device's qubit for each qubit of the circuit; ``None`` lets Qiskit choose.
-        inject: What training mode injects instead, while evaluation mode has the noise as above:
-            ``"gates"``, ``"exact"``, ``"outcomes"``, ``"angles"``, or an `Injection` with options.
+        layout: The physical qubit of each logical one; ``None`` lets Qiskit choose. Only with noise
+            that has a device.
         shots: Measurements per sample; ``None`` for exact values.
         diff_method: ``"auto"`` (the backend's own, else parameter shift). Exact values only:
             ``"adjoint"`` (native, lightning), ``"backprop"`` (reference, default.qubit).
@@ -62,11 +63,15 @@ class QuantumLayer(nn.Module):
             `mirrored`), or the weights themselves.
         seed: Seed of the initial weights and of all shots; default drawn from torch's generator.
         weight_shapes: For a PennyLane function: the shape of each weight argument.
+        inject: What noise the layer trains with, where that is not what ``backend`` and ``noise``
+            return: ``"gates"``, ``"exact"``, ``"outcomes"``, ``"angles"`` or an `Injection`. In
+            evaluation mode (``layer.eval()``) it plays no part.
 
     Attributes:
         weights: The trained parameters, one vector in the order of ``program.weights``.
         program: The lowered circuit.
         circuit: The circuit as given, or ``None`` if it was not a Qiskit circuit.
+        injection: What ``inject`` is, or ``None``.
 
     Raises:
         ValueError: Bad parameters, observables, backend or options; wrong width, NaN or infinite
@@ -88,6 +93,7 @@ class QuantumLayer(nn.Module):
     """
 
     calls: Tensor
+    injection: Injection | None = None
 
     def __init__(
         self,
@@ -99,31 +105,28 @@ class QuantumLayer(nn.Module):
         layout: Sequence[int] | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
-        inject: str | Injection | None = None,
         init: str | Tensor = "auto",
         seed: int | None = None,
         weight_shapes: Mapping[str, tuple[int, ...]] | None = None,
+        inject: InjectionLike = None,
     ) -> None:
         super().__init__()
-        self.circuit, self.program, measured = _read(circuit, inputs, weight_shapes)
+        self.circuit, self.program, measured = read_circuit(circuit, inputs, weight_shapes)
         if observables is None and measured is not None:
             self.observables = measured
         else:
             self.observables = Observables.parse(observables, self.program.num_qubits)
-        self.execution = _execution(backend, noise, diff_method, layout)
+        self.execution = Execution(
+            backend, noise, diff_method, None if layout is None else tuple(layout)
+        )
         self.shots = _check_shots(shots)
-        self.injection = _check_injection(inject, self.execution, shots)
         self.seed = int(torch.randint(2**31, ())) if seed is None else _check_seed(seed)
         weights = initial_weights(init, self.program, self.observables, self.seed)
         self.weights = nn.Parameter(weights.to(torch.get_default_dtype()))
         # The number of forward passes keys the shots, so that a resumed run draws what the
         # interrupted one would have.
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-        if self.injection and (memory := self.injection.memory(self.num_outputs)) is not None:
-            self.register_buffer("injected", memory.to(self.weights.dtype))
-        self.execution.resolved.check(
-            self._task(self.weights.new_zeros(1, len(self.program.inputs)))
-        )
+        self._set_injection(inject)
 
     @property
     def backend(self) -> Backend:
@@ -160,21 +163,39 @@ class QuantumLayer(nn.Module):
         ``std`` is ``None`` for exact values.
         """
         rows, shape = self._rows(x)
-        task = self._task(rows)
-        self.backend.check(task)  # before a pass over all inputs
-        self._check_finite(rows)
         random = self._random
-        if self.training and self.injection is not None:
-            memory = getattr(self, "injected", None)
-            result = self.injection.run(task, self.execution, memory)
+        task = self._task(rows, random)
+        injection = self.injection if self.training else None
+        # before a pass over all inputs
+        if injection is None:
+            self.backend.check(task)
         else:
+            injection.check(task, self.execution)
+        self._check_finite(rows)
+        if injection is None:
             result = execute([task], self.execution)[0]
+        else:
+            result = injection.run(task, self.execution, self._buffers)
         if random:
             self.calls += 1
         if len(shape) == 1:  # a view would cost a node in the graph
             return result
         std = None if result.std is None else result.std.reshape(*shape, self.num_outputs)
         return Result(result.values.reshape(*shape, self.num_outputs), std)
+
+    def _set_injection(self, inject: InjectionLike) -> None:
+        """Take another injection, with its buffers, and check that the layer can run."""
+        if self.injection is not None:
+            for name in self.injection.state(self.num_outputs):
+                del self._buffers[name]
+        self.injection = read_injection(inject)
+        task = self._task(self.weights.new_zeros(1, len(self.program.inputs)))
+        self.backend.check(task)
+        if self.injection is not None:
+            self.injection.check(task, self.execution)
+            for name, value in self.injection.state(self.num_outputs).items():
+                dtype = self.weights.dtype if value.is_floating_point() else value.dtype
+                self.register_buffer(name, value.to(dtype))
 
     @property
     def _random(self) -> bool:
@@ -185,8 +206,8 @@ class QuantumLayer(nn.Module):
         spsa = method == "spsa" or isinstance(method, SPSA)
         return spsa or self.backend.random(self.program, self.shots)
 
-    def _task(self, rows: Tensor) -> Task:
-        seed = (self.seed, int(self.calls) if self._random else 0, 0)
+    def _task(self, rows: Tensor, random: bool = False) -> Task:
+        seed = (self.seed, int(self.calls) if random else 0, 0)
         return Task(self.program, rows, self.weights, self.observables, self.shots, seed)
 
     def _rows(self, x: Tensor | None) -> tuple[Tensor, torch.Size]:
@@ -241,12 +262,12 @@ class QuantumLayer(nn.Module):
         layout: Sequence[int] | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
-        inject: str | Injection | None = None,
+        inject: InjectionLike = None,
     ) -> QuantumLayer:
         """The same layer, with the same weights, on another backend.
 
-        Training either layer trains both, since they share one parameter. Noise, layout and
-        injection are those that are given here, not those of this layer.
+        Training either layer trains both, since they share one parameter. Nothing else is taken
+        over: noise, layout and injection are those that are given here.
 
         Example:
             >>> from nisqkit.circuits import hardware_efficient
@@ -259,14 +280,12 @@ class QuantumLayer(nn.Module):
         other.__dict__ = {
             k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()
         }
-        other.execution = _execution(backend, noise, diff_method, layout)
+        other.execution = Execution(
+            backend, noise, diff_method, None if layout is None else tuple(layout)
+        )
         other.shots = _check_shots(shots)
-        other.injection = _check_injection(inject, other.execution, shots)
         other.calls = torch.zeros_like(self.calls)
-        other._buffers.pop("injected", None)
-        if other.injection and (memory := other.injection.memory(self.num_outputs)) is not None:
-            other.register_buffer("injected", memory.to(self.weights))
-        other.backend.check(other._task(self.weights.new_zeros(1, len(self.program.inputs))))
+        other._set_injection(inject)
         return other
 
     def explain(self, batch: int = 64) -> str:
@@ -327,10 +346,12 @@ class QuantumLayer(nn.Module):
             parts.append(f"noise={noise.name}{date}")
         if method := self.backend.describe(self.program):
             parts.append(method)
-        if self.injection is not None:
-            parts.append(f"inject={self.injection}")
         if self.shots is not None:
             parts.append(f"shots={self.shots}")
+        if self.execution.layout is not None:
+            parts.append(f"layout={list(self.execution.layout)}")
+        if self.injection is not None:
+            parts.append(f"inject={self.injection}")
         return ", ".join(parts)
 
 
@@ -354,72 +375,9 @@ def _check_shots(shots: int | None) -> int | None:
     return shots
 
 
-def _execution(
-    backend: Any,
-    noise: Device | NoiseModel | None,
-    diff_method: str | SPSA,
-    layout: Sequence[int] | None,
-) -> Execution:
-    return Execution(backend, noise, diff_method, None if layout is None else tuple(layout))
-
-
-def _check_injection(
-    inject: str | Injection | None, execution: Execution, shots: int | None
-) -> Injection | None:
-    if inject is not None and shots is not None:
-        raise ValueError(
-            f"inject={inject!r} trains on exact values, and the layer has shots={shots}: leave one "
-            "of them out; with_backend(..., shots=...) samples the same weights"
-        )
-    return get_injection(inject, execution)
-
-
 def _check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise TypeError(f"seed must be an integer or None, got {seed!r}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     return operator.index(seed)
-
-
-def _read(
-    circuit: Any, inputs: Any, weight_shapes: Mapping[str, tuple[int, ...]] | None
-) -> tuple[QuantumCircuit | None, Program, Observables | None]:
-    """The front ends: ``(circuit if there is one, program, measurements if it names them)``."""
-    is_function = callable(circuit) or type(circuit).__module__.startswith("pennylane")
-    if weight_shapes is not None and not is_function:
-        raise ValueError(
-            "weight_shapes is for PennyLane functions: the weights of this circuit are its "
-            "parameters that are not inputs, so leave weight_shapes out"
-        )
-    if isinstance(circuit, QuantumCircuit):
-        return circuit, lower(circuit, inputs), None
-    if isinstance(circuit, Program):
-        if inputs is not None:
-            raise ValueError("a Program already says which parameters are inputs: leave inputs out")
-        return None, circuit, None
-    if isinstance(circuit, str):
-        from nisqkit.circuits.qasm import from_qasm3
-
-        parsed, names = from_qasm3(circuit)
-        return parsed, lower(parsed, names if inputs is None else inputs), None
-    if is_function:
-        from nisqkit.circuits.pennylane_io import read_qnode
-
-        if inputs is not None and not isinstance(inputs, int):
-            raise TypeError(
-                "for a PennyLane function, inputs is the number of features "
-                "(the length of one sample)"
-            )
-        given = getattr(getattr(circuit, "shots", None), "total_shots", None)
-        if given is not None:
-            raise ValueError(
-                f"the QNode or tape has shots={given}, which a layer does not read: leave them out "
-                f"there and pass shots={given} to QuantumLayer"
-            )
-        program, observables = read_qnode(circuit, num_inputs=inputs, weight_shapes=weight_shapes)
-        return None, program, observables
-    raise TypeError(
-        "circuit must be a qiskit.QuantumCircuit, OpenQASM 3 text, a Program, or a PennyLane "
-        f"QNode, function or tape, not {type(circuit).__name__}"
-    )

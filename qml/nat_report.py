@@ -61,8 +61,10 @@ def entries(records: NatRecords) -> list[Entry]:
     return found
 
 
-def _values(records: NatRecords, *where: str) -> dict[int, dict[str, Any]]:
-    cells = {seed: Cell(*where, seed) for seed in range(records.study.seeds)}
+def _values(
+    records: NatRecords, task: str, device: str, technique: str
+) -> dict[int, dict[str, Any]]:
+    cells = {seed: Cell(task, device, technique, seed) for seed in range(records.study.seeds)}
     return {seed: records.cells[c] for seed, c in cells.items() if c in records.cells}
 
 

@@ -1,132 +1,222 @@
-"""The layer whose weights are the angles of the transpiled circuit, as released QuantumNAT has."""
+"""The parameterisation of QuantumNAT: train the angles of the circuit that the device gets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from qiskit.quantum_info import SparsePauliOp
+from torch import Tensor
 
-from nisqkit.circuits.angles import AngleMap
-from nisqkit.circuits.observables import Observables
+from nisqkit.circuits.angles import AngleMap, NonlinearMap
 from nisqkit.circuits.program import GateUse, Program
-from nisqkit.hardware_backends.bound import Binder, split_encoder
-from nisqkit.hardware_backends.slot_circuit import slot_angles
-from nisqkit.hardware_backends.transpile import transpile_to
+from nisqkit.hardware_backends.bound import after_encoder
+from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
+from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.layer import QuantumLayer
 
-_SOFTWARE = ("rz", "u1")
-"""Gates whose angles a device sets without noise."""
+_ROTATIONS = ("rz", "u1")  # the second on IBM's machines before 2021
 
 
 def native_layer(layer: QuantumLayer) -> QuantumLayer:
-    """The same function, trained in the angles of the circuit as the device gets it.
+    """The layer whose weights are the ``rz`` angles of its trained part as its device gets it.
 
-    The gates from the first one that depends on a weight on are transpiled for the layer's device,
-    and each angle of an rz becomes a weight of its own, also those that were constants: more
-    weights for the same gates. They start at the present values, so that the outputs are the same.
-    The encoder before them stays as it is.
+    The trained part (the gates from the first one on that depends on a weight) is transpiled for
+    the layer's device, and each ``rz`` of the result (``u1`` on old devices) has a weight of its
+    own. The encoder before it stays as it is. Weights start at the angles that the layer has now,
+    so that noise-free outputs are the same, and the device's where Qiskit finds nothing more to
+    merge. Should the trained part begin with another gate, an
+    ``rz`` of angle 0 stands before it, so that it still begins with a weight.
 
-    Source: the released training code of QuantumNAT (arXiv:2110.11331).
+    Qubit ``k`` of the encoder is still qubit ``k``; where the transpiler moves it, its observables
+    are moved along. Qubits that only pass states on come last. Backend, noise, shots, injection and
+    seed are those of the layer; its layout is written out for all qubits.
+
+    Source: Wang et al., QuantumNAT, DAC 2022 (arXiv:2110.11331).
 
     Args:
-        layer: With ``noise=`` a device.
-
-    Returns:
-        A layer on the physical qubits in use, on the same device and layout, with the layer's
-        backend, injection, shots and seed.
+        layer: A layer with ``noise=``, a `Device` or the `NoiseModel` of one. It is left as it is.
 
     Raises:
-        ValueError: The layer has no device, an input comes after a weight (see `split_encoder`), or
-            its outputs are probabilities.
+        ValueError: The layer has no device; no gate depends on a weight, or one after the first of
+            those depends on an input; or probabilities are measured of qubits that the transpiler
+            moves.
 
     Example:
         >>> from nisqkit.circuits import angle, u3_cu3
         >>> from nisqkit.noise import Device
-        >>> circuit = angle(2).compose(u3_cu3(2, blocks=1))
-        >>> layer = QuantumLayer(circuit, inputs="x", noise=Device.load("fake_santiago"), seed=0)
-        >>> native = native_layer(layer)
+        >>> circuit, belem = angle(2).compose(u3_cu3(2, blocks=1)), Device.load("fake_belem")
+        >>> logical = QuantumLayer(circuit, "x", noise=belem, layout=[0, 1], seed=0)
+        >>> native = native_layer(logical)
+        >>> len(logical.weights), len(native.weights)
+        (9, 13)
         >>> x = torch.rand(3, 2)
-        >>> torch.allclose(native(x), layer(x), atol=1e-5), len(layer.weights), len(native.weights)
-        (True, 9, 13)
+        >>> one, other = logical.with_backend("native")(x), native.with_backend("native")(x)
+        >>> torch.allclose(one, other, atol=1e-5)
+        True
     """
-    noise = layer.execution.noise
-    if noise is None or (device := Binder.make(noise).model.device) is None:
+    execution, program = layer.execution, layer.program
+    noise = execution.noise
+    device = noise.device if isinstance(noise, NoiseModel) else noise
+    if device is None:
         raise ValueError(
-            "native_layer transpiles for the layer's device, and it has none: give the layer "
-            "noise=Device.load(...)"
+            "native_layer needs the layer's device: make the layer with noise=Device.load(...), "
+            "and with a backend's name"
         )
-    if layer.observables.sums is None:
+    try:
+        trained = after_encoder(program)
+    except ValueError as error:
         raise ValueError(
-            "native_layer takes expectation values, and the outputs of this layer are "
-            "probabilities: give observables"
-        )
-    if layer.program.angle_map.nonlinear is not None:
-        raise ValueError(
-            "native_layer takes circuits whose angles are affine in inputs and weights, and this "
-            "one has formulas"
-        )
-    _, trained = split_encoder(layer.program)
-    whole = Binder.make(noise, layer.execution.layout).transpile(layer.program)
-    assert whole is not None
-    found = transpile_to(trained, device, layout=whole.initial_layout)
-    places = [found.active.index(q) for q in whole.initial_layout]
-    program, start = _freed(layer, found.native, places)
-    native = QuantumLayer(
-        program,
-        observables=_moved(layer.observables, found.measured, program.num_qubits),
-        backend=layer.execution.backend,
-        noise=noise,
-        layout=found.active,
-        shots=layer.shots,
-        diff_method=layer.execution.diff_method,
-        inject=layer.injection,
-        init=start.to(torch.get_default_dtype()),
-        seed=layer.seed,
+            f"native_layer takes a circuit apart where an ideal encoder ends: {error}"
+        ) from error
+    start = execution.layout or transpile_to(program, device).initial_layout
+    found = transpile_to(trained, device, layout=start)
+    physical = (
+        *found.initial_layout,
+        *(p for p in found.active if p not in found.initial_layout),
     )
-    return native.to(layer.weights.dtype)
+    ends = tuple(physical.index(p) for p in found.layout)
+    angles = _angles(layer, found)
+    native_program, rotations = _program(program, found, physical, angles.tolist())
+    first = angles.new_tensor([0.0 if k is None else float(angles[k]) for k in rotations])
+    native = QuantumLayer(
+        native_program,
+        observables=_moved(layer, ends, len(physical)),
+        backend=execution.backend,
+        noise=execution.noise,
+        layout=physical,
+        shots=layer.shots,
+        diff_method=execution.diff_method,
+        init=first,
+        seed=layer.seed,
+        inject=layer.injection,
+    )
+    native.to(layer.weights.dtype).train(layer.training)
+    with torch.no_grad():
+        native.weights.copy_(first)  # the parameter has been made in torch's default dtype
+    return native
 
 
-def _freed(
-    layer: QuantumLayer, native: Program, places: Sequence[int]
-) -> tuple[Program, torch.Tensor]:
-    """The encoder and then the native gates with a weight per angle, and the present angles."""
-    program = layer.program
-    encoder, trained = split_encoder(program)
-    zeros = layer.weights.detach().double().new_zeros(1, len(program.inputs))
-    slots = slot_angles(trained, zeros, layer.weights.detach().double())
-    angles = native.angle_map(slots, slots.new_zeros(0))[0]
+def _angles(layer: QuantumLayer, found: Transpiled) -> Tensor:
+    """The angle of every slot of the native circuit at the layer's weights, in float64."""
+    weights = layer.weights.detach().double()
+    inputs = weights.new_zeros(1, len(layer.program.inputs))
+    values = layer.program.angle_map(inputs, weights)
+    used = sorted({s for use in found.program.gates for s in use.slots})
+    slots = torch.zeros_like(values)  # formulas of inputs may not be defined at zero
+    slots[:, used] = values[:, used]
+    return found.native.angle_map(slots, weights.new_zeros(0))[0]
 
-    inputs, constants = len(program.inputs), list(program.angle_map.constants)
-    gates = [replace(use, qubits=tuple(places[q] for q in use.qubits)) for use in encoder.gates]
-    terms = [term for term in program.angle_map.terms if term[1] < inputs]
-    free: list[int] = []
-    for use in native.gates:
-        new = tuple(range(len(constants), len(constants) + len(use.slots)))
-        if use.name in _SOFTWARE:
-            terms.append((new[0], inputs + len(free), 1.0))
-            constants.append(0.0)
-            free.append(use.slots[0])
-        else:
-            constants += [float(angles[slot]) for slot in use.slots]
-        gates.append(GateUse(use.name, use.qubits, new, use.matrix, len(gates), use.tags))
-    names = tuple(f"native[{k}]" for k in range(len(free)))
-    angle_map = AngleMap(program.inputs, names, tuple(constants), tuple(terms))
-    return Program(native.num_qubits, tuple(gates), angle_map), angles[free]
+
+def _program(
+    logical: Program, found: Transpiled, physical: tuple[int, ...], angles: list[float]
+) -> tuple[Program, list[int | None]]:
+    """The encoder and the native trained part, and the slot of ``angles`` of each weight.
+
+    None stands for the ``rz`` that has been added.
+    """
+    encoder = logical.gates[: len(logical.gates) - len(after_encoder(logical).gates)]
+    first = logical.angle_map.num_slots
+    group = 1 + max((use.group for use in encoder), default=-1)
+    place = [physical.index(p) for p in found.active]
+    trained = [
+        replace(
+            use,
+            qubits=tuple(place[q] for q in use.qubits),
+            slots=tuple(first + s for s in use.slots),
+            group=group + 1 + use.group,
+        )
+        for use in found.native.gates
+    ]
+    rotations: list[int | None] = [
+        s - first for use in trained if use.name in _ROTATIONS for s in use.slots
+    ]
+    start = next(use for use in trained if use.name != "barrier")
+    if start.name not in _ROTATIONS:
+        name = next(name for name in _ROTATIONS if name in found.device.native_gates)
+        extra = GateUse(name, start.qubits[:1], (first + len(angles),), group=group)
+        trained.insert(0, extra)
+        rotations.insert(0, None)
+        angles = [*angles, 0.0]
+    return Program(
+        len(physical),
+        (*encoder, *trained),
+        _angle_map(logical, encoder, angles, rotations),
+        logical.prepare,
+    ), rotations
+
+
+def _angle_map(
+    logical: Program,
+    encoder: tuple[GateUse, ...],
+    angles: list[float],
+    rotations: list[int | None],
+) -> AngleMap:
+    """The slots of the logical program, as far as the encoder uses them, then ``angles``."""
+    old = logical.angle_map
+    kept = {s for use in encoder for s in use.slots}
+    if logical.prepare is not None:
+        kept.update(logical.prepare.slots)
+    constants = [*old.constants, *angles]
+    terms = [term for term in old.terms if term[0] in kept]
+    for k, slot in enumerate(rotations):
+        where = old.num_slots + (len(angles) - 1 if slot is None else slot)
+        constants[where] = 0.0
+        terms.append((where, len(old.inputs) + k, 1.0))
+    return AngleMap(
+        old.inputs,
+        tuple(f"rz[{k}]" for k in range(len(rotations))),
+        tuple(constants),
+        tuple(terms),
+        old.nonlinear and _of_inputs(old.nonlinear, kept, len(old.weights)),
+    )
+
+
+def _of_inputs(given: NonlinearMap, kept: set[int], num_weights: int) -> NonlinearMap | None:
+    """The formulas of the slots that are kept, which do not depend on the weights."""
+    columns = tuple(k for k, slot in enumerate(given.slots) if slot in kept)
+    if not columns:
+        return None
+    return NonlinearMap(
+        tuple(given.slots[k] for k in columns),
+        tuple(given.parameters[k] for k in columns),
+        f"{given.key} at {columns} without {num_weights} weights",
+        _WithoutWeights(given.function, columns, num_weights),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _WithoutWeights:
+    function: Callable[[Tensor, Tensor], Tensor]
+    columns: tuple[int, ...]
+    num_weights: int
+
+    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        none = inputs.new_zeros(*weights.shape[:-1], self.num_weights)
+        return self.function(inputs, none)[..., list(self.columns)]
 
 
 def _moved(
-    observables: Observables, measured: Sequence[int], num_qubits: int
-) -> list[SparsePauliOp]:
-    """The observables on the qubits where the logical ones sit at the end."""
-    moved = []
-    for terms in observables.sums or ():
-        strings = []
-        for string, _ in terms:
-            letters = ["I"] * num_qubits
-            for letter, q in zip(reversed(string), measured, strict=True):
-                letters[q] = letter
-            strings.append("".join(reversed(letters)))
-        moved.append(SparsePauliOp(strings, [c for _, c in terms]))
-    return moved
+    layer: QuantumLayer, ends: tuple[int, ...], num_qubits: int
+) -> list[SparsePauliOp] | str:
+    """The layer's observables where the transpiler leaves each qubit."""
+    given = layer.observables
+    if given.sums is None:
+        if ends != tuple(range(num_qubits)):
+            raise ValueError(
+                "the transpiler moves qubits, so the probabilities of basis states would be those "
+                "of others: choose a layout= on which the circuit needs no routing, or measure "
+                "expectation values"
+            )
+        return "probs"
+
+    def at_end(string: str) -> str:
+        letters = ["I"] * num_qubits
+        for letter, q in zip(reversed(string), ends, strict=True):
+            letters[q] = letter
+        return "".join(reversed(letters))
+
+    return [
+        SparsePauliOp([at_end(s) for s, _ in terms], [c for _, c in terms]) for terms in given.sums
+    ]

@@ -1,9 +1,9 @@
-"""The native engine with noise: exact density matrices, or trajectories for wider circuits."""
+"""The native engine with noise: exact density matrices, trajectories, or one pattern per sample."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -38,27 +38,31 @@ class NoisyBackend(Backend):
     wider circuits they are means over random errors (trajectories), unbiased, with their standard
     error, and other errors are drawn in each step.
 
+    With ``method="patterns"`` a sample's values are those of one random error pattern, other ones
+    in each step: unbiased, as their gradients are, for a small multiple of the price of a run
+    without noise. QuantumNAT trains so, with one pattern for the whole batch (Wang et al., DAC
+    2022, arXiv:2110.11331).
+
     Args:
         noise: A device (its full noise) or a noise model.
         layout: Physical qubits of the logical ones; ``None`` lets Qiskit choose. Only with a
             device.
         optimization_level: Of Qiskit's transpiler, 0 to 3.
         seed: Of Qiskit's transpiler.
-        method: ``"density"``, ``"trajectories"``, or ``"auto"``: by width. ``"patterns"`` gives no
-            means, but the values of one random pattern of errors per sample and step, which is what
-            QuantumNAT trains with.
+        method: ``"density"``, ``"trajectories"``, ``"patterns"``, or ``"auto"``: one of the first
+            two, by width.
         runs: Of each sample, in which errors occur, with trajectories.
         threads: Number of threads; default all cores that this process may use.
-        shared: With ``"patterns"``: one pattern for the whole batch.
-        ideal_encoder: The gates before the first one that depends on a weight are exact, and not
-            transpiled; see `Binder`.
+        shared: Whether all samples of a batch have the same pattern. Only with patterns.
+        ideal_encoder: Whether gates before the first one that depends on a weight are exact; see
+            `Binder`.
 
     Raises:
         TypeError: Neither a device nor a noise model.
         ValueError: Unknown ``method``, less than two runs or one thread, ``shared`` without
-            patterns, or a layout without a device; in `check`, what `transpile_to`,
-            `NoiseModel.bind` and `Binder` refuse, a state that does not fit in memory, other torch
-            devices and dtypes, or shots with trajectories or patterns.
+            patterns, or what `Binder.make` refuses; in `check`, what `Binder.bind` refuses, a state
+            that does not fit in memory, other torch devices and dtypes, or shots with trajectories
+            or patterns.
 
     Example:
         >>> from nisqkit.circuits import angle, lower
@@ -92,7 +96,10 @@ class NoisyBackend(Backend):
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         if shared and method != "patterns":
-            raise ValueError(f"shared=True goes with method='patterns', not with {method!r}")
+            raise ValueError(
+                f"shared=True is for method='patterns', not {method!r}: leave it out, or draw "
+                "patterns"
+            )
         self.binder = Binder.make(noise, layout, optimization_level, seed, ideal_encoder)
         self.method, self.runs, self.threads, self.shared = method, runs, threads, shared
 
@@ -100,7 +107,10 @@ class NoisyBackend(Backend):
         return f"NoisyBackend({self.binder.model.name}, method={self.method!r})"
 
     def transpile(self, program: Program) -> Transpiled | None:
-        """Return the program as the device gets it, without measurements; None without a device."""
+        """Return the program as the device gets it, without measurements; None without a device.
+
+        With an ideal encoder: what comes after it.
+        """
         return self.binder.transpile(program)
 
     def method_for(self, program: Program) -> str:
@@ -116,10 +126,13 @@ class NoisyBackend(Backend):
 
     def describe(self, program: Program) -> str:
         """How a program is run, in a few words."""
-        method = self.method_for(program)
-        if method == "patterns":
-            return f"random errors, one pattern per {'batch' if self.shared else 'sample'}"
-        return "density matrix" if method == "density" else f"trajectories, {self.runs} runs"
+        encoder = ", ideal encoder" if self.binder.ideal_encoder else ""
+        found = {
+            "density": "density matrix",
+            "trajectories": f"trajectories, {self.runs} runs",
+            "patterns": f"an error pattern per {'batch' if self.shared else 'sample'}",
+        }
+        return found[self.method_for(program)] + encoder
 
     def check(self, task: Task) -> None:
         """See the class."""
@@ -139,11 +152,14 @@ class NoisyBackend(Backend):
                     noisy, task.batch, task.inputs.element_size(), self._workers()
                 )
                 check_memory(noisy.num_qubits, needed, density=True)
-        elif task.shots is not None:
-            width = self.binder.bind(task.program).num_qubits
+            return
+        width = max(noisy.num_qubits for noisy in self._programs(task))
+        if task.shots is not None:
+            patterns = self.method == "patterns"
+            gives = "values of random errors" if patterns else "means with a standard error"
             raise ValueError(
-                f"{self.method_for(task.program)} ({width} qubits in use) give values of random "
-                "errors, not shots: leave shots out, or use backend='aer'"
+                f"{self.method_for(task.program)} ({width} qubits in use) give {gives}, not shots: "
+                "leave shots out, or use backend='aer'"
             )
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
@@ -152,10 +168,10 @@ class NoisyBackend(Backend):
 
     def _run(self, task: Task) -> Result:
         method = self.method_for(task.program)
-        if method == "patterns":
-            return Result(self._patterns(task))
         if method == "trajectories":
             return self._trajectories(task)
+        if method == "patterns":
+            return Result(self._patterns(task))
         if task.shots is None:
             return Result(self._density(task))
         probs = Observables(task.program.num_qubits, None)
@@ -180,40 +196,35 @@ class NoisyBackend(Backend):
         return torch.stack(values).sum(dim=0) if len(values) > 1 else values[0]
 
     def _read(self, noisy: NoisyProgram, task: Task, observables: Observables) -> Tensor:
-        there = through_readout(observables, noisy)
+        there = _before_readout(observables, noisy)
         values = density_values(noisy, task.inputs, task.weights, there, self._workers())
         return values if observables.sums is not None else confuse(values, noisy)
 
-    def _patterns(self, task: Task) -> Tensor:
-        values = []
+    def _draws(
+        self, task: Task
+    ) -> Iterator[tuple[NoisyProgram, Observables, tuple[int, int, int]]]:
+        """What to run with errors of its own: the program, what is there to measure, the seed."""
+        run, step, number = task.seed
         for group, (noisy, observables) in enumerate(
             self.binder.measurements(task.program, task.observables)
         ):
+            seed = run, step, number + (group << 32)
+            yield noisy, _before_readout(observables, noisy), seed
+
+    def _patterns(self, task: Task) -> Tensor:
+        values = []
+        for noisy, observables, seed in self._draws(task):
             found = pattern_values(
-                noisy,
-                task.inputs,
-                task.weights,
-                through_readout(observables, noisy),
-                _of_group(task.seed, group),
-                self._workers(),
-                self.shared,
+                noisy, task.inputs, task.weights, observables, seed, self._workers(), self.shared
             )
             values.append(found if observables.sums is not None else confuse(found, noisy))
         return sum(values[1:], values[0])
 
     def _trajectories(self, task: Task) -> Result:
         values, variances = [], []
-        for group, (noisy, observables) in enumerate(
-            self.binder.measurements(task.program, task.observables)
-        ):
+        for noisy, observables, seed in self._draws(task):
             found, std = trajectory_values(
-                noisy,
-                task.inputs,
-                task.weights,
-                through_readout(observables, noisy),
-                self.runs,
-                _of_group(task.seed, group),
-                self._workers(),
+                noisy, task.inputs, task.weights, observables, self.runs, seed, self._workers()
             )
             if observables.sums is None:
                 # the errors of different outcomes are not independent: this is an upper bound
@@ -228,7 +239,10 @@ class NoisyBackend(Backend):
         return self.threads or os.cpu_count() or 1
 
 
-def _of_group(seed: tuple[int, int, int], group: int) -> tuple[int, int, int]:
-    """Of each measurement basis, since each is a circuit of its own."""
-    run, step, number = seed
-    return run, step, number + (group << 32)
+def _before_readout(observables: Observables, noisy: NoisyProgram) -> Observables:
+    """`through_readout`, kept with the program."""
+    key = through_readout, observables
+    if key not in noisy.cache:
+        noisy.cache[key] = through_readout(observables, noisy)
+    found: Observables = noisy.cache[key]
+    return found

@@ -10,6 +10,10 @@ others are drawn among those with an error::
 with the variance ``(1 - p0)**2 var(v given an error) / runs``, at most ``1 - p0`` times that of as
 many runs drawn among all: if 1% of the runs have an error, 20 of these do what 2000 would
 (stratified sampling).
+
+Training needs no such mean: each step may see one error pattern per sample, drawn among all
+(`pattern_values`), which is one run per sample in place of 1 + runs. Over steps, values and
+gradients have the same means.
 """
 
 from __future__ import annotations
@@ -90,7 +94,7 @@ def trajectory_values(
     inputs, weights = _angles(plan, inputs, weights)
     lanes = plan.lanes(len(inputs), runs, seed)
     check_memory(noisy.num_qubits, _bytes(plan, lanes, inputs.element_size(), workers))
-    values, std = _Mean.apply(inputs, weights, _Run(plan, lanes, inputs, weights, runs, workers))  # type: ignore[no-untyped-call]
+    values, std = _Outputs.apply(inputs, weights, _Run(plan, lanes, inputs, weights, workers))  # type: ignore[no-untyped-call]
     return values, std
 
 
@@ -103,33 +107,48 @@ def pattern_values(
     workers: int,
     shared: bool = False,
 ) -> Tensor:
-    """Every output under one random pattern of errors per sample, drawn among all patterns.
+    """Every output in one error pattern per sample, drawn among all; with their gradients.
 
-    What a training step of QuantumNAT (arXiv:2110.11331) sees: its mean over seeds is that of the
-    channels, as is the mean of its gradient.
+    Both are unbiased. Of Pauli channels they are those of the circuit with the drawn Pauli gates
+    inserted (Wang et al., QuantumNAT, DAC 2022, arXiv:2110.11331); of other channels, branches are
+    not normalised, so that a value may lie outside the observable's range. They depend on nothing
+    else than seed and sample: the same bits for any number of threads.
 
     Args:
-        noisy: As in `trajectory_values`, like all others but the last.
+        noisy: The noisy program; its readout is not looked at.
         inputs: Shape ``(batch, num_inputs)``.
         weights: Shape ``(num_weights,)``.
-        observables: On all qubits of the program, or probabilities.
+        observables: On all qubits of the program (`through_readout`), or probabilities.
         seed: As in `sampling.generator`.
         workers: Number of threads.
-        shared: One pattern for the whole batch, as published, instead of one per sample.
+        shared: Whether all samples have the same pattern, as in that paper. The mean over a batch
+            then varies more.
 
     Returns:
-        Shape ``(batch, num_outputs)``; gradients flow to inputs and weights.
+        Shape ``(batch, num_outputs)``.
 
     Raises:
         ValueError: A channel on more than two qubits, or not enough memory.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> from nisqkit.circuits import lower
+        >>> from nisqkit.noise import Channel, NoiseModel
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.id(0)
+        >>> flips = NoiseModel("flips", {("id", (0,)): Channel.pauli({"X": 0.3})}, {"measure"})
+        >>> noisy, z = flips.bind(lower(circuit)), Observables.parse("Z", 1)
+        >>> found = pattern_values(noisy, torch.zeros(1000, 0), torch.zeros(0), z, (0, 0, 0), 1)
+        >>> found.unique().tolist(), abs(found.mean().item() - 0.4) < 0.1
+        ([-1.0, 1.0], True)
     """
     plan = trajectory_plan(noisy, observables)
     inputs, weights = _angles(plan, inputs, weights)
-    lanes = plan.pattern_lanes(len(inputs), seed, shared)
+    lanes = plan.patterns(len(inputs), seed, shared)
     check_memory(noisy.num_qubits, _bytes(plan, lanes, inputs.element_size(), workers))
-    values, _ = _Mean.apply(inputs, weights, _Patterns(plan, lanes, inputs, weights, 1, workers))  # type: ignore[no-untyped-call]
-    found: Tensor = values
-    return found
+    run = _Patterns(plan, lanes, inputs, weights, workers)
+    values: Tensor = _Outputs.apply(inputs, weights, run)[0]  # type: ignore[no-untyped-call]
+    return values
 
 
 def trajectory_bytes(
@@ -169,7 +188,7 @@ def trajectory_variances(
     with torch.no_grad():
         inputs, weights = _angles(plan, inputs, weights)
         lanes = plan.lanes(len(inputs), runs, seed)
-        clean, errors = _Run(plan, lanes, inputs, weights, runs, workers).outputs()
+        clean, errors = _Run(plan, lanes, inputs, weights, workers).outputs()
     p0 = plan.no_error
     if not errors.shape[1]:
         nothing = torch.zeros(clean.shape, dtype=torch.float64)
@@ -219,10 +238,9 @@ class _Run:
         lanes: Lanes,
         inputs: Tensor,
         weights: Tensor,
-        runs: int,
         workers: int,
     ) -> None:
-        self.plan, self.lanes, self.runs, self.workers = plan, lanes, runs, workers
+        self.plan, self.lanes, self.workers = plan, lanes, workers
         self.inputs = np.ascontiguousarray(inputs.detach().numpy())
         self.weights = np.ascontiguousarray(weights.detach().numpy())
         assert (self.inputs.shape[1], len(self.weights)) == plan.plan.widths, "no bounds checks"
@@ -255,18 +273,8 @@ class _Run:
         rows = self.inputs if batched else np.tile(self.weights, (len(self.inputs), 1))
         return np.ascontiguousarray(rows[:, columns]), states
 
-    def outputs(self) -> tuple[Array, Array]:
-        """Outputs without errors (batch, outputs), and of the runs (batch, runs, outputs).
-
-        In float64, without `TrajectoryPlan.constants`. There are no runs if there is no noise.
-        """
-        batch, y = len(self.inputs), self._lane_outputs()
-        errors = y[self.lanes.position].astype(np.float64)
-        shape = batch, len(errors) // max(1, batch), y.shape[1]
-        return y[:batch].astype(np.float64), errors.reshape(shape)
-
-    def _lane_outputs(self) -> Array:
-        """Outputs of every lane, (units * 16, outputs)."""
+    def by_lane(self) -> Array:
+        """Outputs of all lanes, without `TrajectoryPlan.constants`: (16 U, outputs)."""
         plan = self.plan
         y = np.empty((self.units * LANES, len(plan.constants)), self.inputs.dtype)
         arguments = (
@@ -276,7 +284,17 @@ class _Run:
         divide(lambda a, b: forward_units(a, b, *arguments), self.units, self.workers)
         return y
 
-    def forward(self) -> tuple[Array, Array]:
+    def outputs(self) -> tuple[Array, Array]:
+        """Outputs without errors (batch, outputs), and of the runs (batch, runs, outputs).
+
+        In float64, without `TrajectoryPlan.constants`. There are no runs if there is no noise.
+        """
+        y, batch = self.by_lane(), len(self.inputs)
+        errors = y[self.lanes.position].astype(np.float64)
+        shape = batch, len(errors) // max(1, batch), y.shape[1]
+        return y[:batch].astype(np.float64), errors.reshape(shape)
+
+    def forward(self) -> tuple[Array, ...]:
         """Means and standard errors, (batch, outputs)."""
         clean, errors = self.outputs()
         share, runs = 1 - self.plan.no_error, errors.shape[1]
@@ -327,23 +345,26 @@ class _Run:
 
 
 class _Patterns(_Run):
-    """One pattern of errors per sample."""
+    """The same of one run per sample, which is its value."""
 
-    def forward(self) -> tuple[Array, Array]:
-        """Values, (batch, outputs), and no standard errors: there is one run."""
-        values = self._lane_outputs()[self.lanes.position] + self.plan.constants
-        return values.astype(self.inputs.dtype), np.zeros(0, self.inputs.dtype)
+    def forward(self) -> tuple[Array, ...]:
+        """Values, (batch, outputs)."""
+        values = self.by_lane()[self.lanes.position] + self.plan.constants
+        return (values.astype(self.inputs.dtype),)
 
 
-class _Mean(torch.autograd.Function):
-    """(inputs, weights) -> (means, standard errors), as one autograd node."""
+class _Outputs(torch.autograd.Function):
+    """(inputs, weights) -> what a run's forward pass returns, as one autograd node.
+
+    The first has gradients, the others (standard errors) have none.
+    """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weights: Tensor, run: _Run) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, inputs: Tensor, weights: Tensor, run: _Run) -> tuple[Tensor, ...]:
         ctx.run = run
-        values, std = map(torch.from_numpy, run.forward())
-        ctx.mark_non_differentiable(std)
-        return values, std
+        values, *rest = map(torch.from_numpy, run.forward())
+        ctx.mark_non_differentiable(*rest)
+        return values, *rest
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -18,6 +18,9 @@ from nisqkit.hardware_backends.sampling import generator
 _STREAM = 2**63
 """Of the random numbers of trajectories, where `sampling.generator` takes a measurement group."""
 
+_AHEAD = 4
+"""How many errors' random numbers are made in one go: for few runs, a call is what costs."""
+
 _FIVE, _SIX = np.uint64(5), np.uint64(6)
 """Bits that two words have beyond the 53 of a float64."""
 
@@ -81,17 +84,18 @@ class Errors:
     def draw(
         self, batch: int, runs: int, seed: tuple[int, int, int], among_all: bool = False
     ) -> Draws:
-        """The errors of each run, given that it has one or more.
+        """The errors of each run, given that it has one or more, or among all patterns.
 
-        The first error of a run is where ``exp(-hazard)`` passes a uniform number between 1 and
-        ``p0``; each next one where it passes a uniform number between its present value and 0. So
-        a run takes two random numbers per error, not one per place.
+        The first error of a run that has one is where ``exp(-hazard)`` passes a uniform number
+        between 1 and ``p0``; each next one (among all patterns, the first one too) where it passes
+        a uniform number between its present value and 0. So a run takes two random numbers per
+        error, not one per place.
 
         Args:
             batch: Number of samples.
             runs: Number of runs of each sample.
             seed: As in `sampling.generator`.
-            among_all: Runs without an error are drawn too, as often as they happen.
+            among_all: Whether a run may have no error; it then does with probability ``p0``.
         """
         nothing = np.zeros(0, np.int64)
         if not len(self.places) or not batch * runs:
@@ -99,36 +103,42 @@ class Errors:
         key = int(generator(seed, 0, _STREAM).integers(2**64, dtype=np.uint64))
         active = np.arange(batch * runs)
         found: list[tuple[NDArray[np.int64], ...]] = []
-        at = nothing
+        passed = np.zeros(len(active))
+        row: NDArray[np.int64] = active
+        ahead: tuple[NDArray[np.float64], ...] = ()
         while len(active):
-            uniform, choice = uniforms(key, active // runs, active % runs, len(found))
+            number = len(found) % _AHEAD
+            if number == 0:
+                numbers = np.arange(len(found), len(found) + _AHEAD)
+                ahead = uniforms(key, active[:, None] // runs, active[:, None] % runs, numbers)
+                row = np.arange(len(active))
+            uniform, choice = (made[row, number] for made in ahead)
             if found or among_all:
-                passed = self.hazard[at] if found else 0.0
                 level = passed - np.log1p(-uniform)
                 at = np.searchsorted(self.hazard, level, side="right")
                 going = at < len(self.places)
-                active, choice, at = active[going], choice[going], at[going]
+                active, row, choice, at = active[going], row[going], choice[going], at[going]
             else:
                 level = -np.log1p(np.expm1(-self.hazard[-1]) * uniform)
                 at = np.searchsorted(self.hazard, level, side="right")
                 at = np.minimum(at, len(self.places) - 1)  # rounding
             branch = 1 + (choice[:, None] >= self.chances[at]).sum(axis=1)
             found.append((active, self.places[at], branch))
-        if not found:
-            return Draws(nothing, nothing, nothing)
+            passed = self.hazard[at]
         run, place, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((place, run))
         return Draws(run[order], place[order], branch[order])
 
 
 def uniforms(
-    key: int, sample: NDArray[np.int64], run: NDArray[np.int64], number: int
+    key: int, sample: NDArray[np.int64], run: NDArray[np.int64], number: NDArray[np.int64] | int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Two random numbers in [0, 1) for each pair (sample, run), the ``number``-th ones.
 
-    They depend on nothing else, so that any sample and run can be drawn alone.
+    They depend on nothing else, so that any sample and run can be drawn alone. Arguments are
+    broadcast.
     """
-    counter = [sample, run, np.full_like(sample, number), np.zeros_like(sample)]
+    counter = np.broadcast_arrays(sample, run, number, 0)
     words = philox([c.astype(np.uint64) for c in counter], (key & 0xFFFFFFFF, key >> 32))
     bits = [w.astype(np.float64) for w in (words[0] >> _FIVE, words[1] >> _SIX)]
     more = [w.astype(np.float64) for w in (words[2] >> _FIVE, words[3] >> _SIX)]

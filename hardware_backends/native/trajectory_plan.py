@@ -35,7 +35,8 @@ where it was kept: three bits."""
 class Lanes:
     """Which run is where; see ``trajectory_kernels.py``.
 
-    The first units are the samples without errors, the others ``sample * runs + run``.
+    Of means, the first units are the samples without errors, the others ``sample * runs + run``; of
+    patterns, all are samples.
 
     Attributes:
         position: (batch * runs,): where each run is, in units of lanes.
@@ -188,6 +189,14 @@ class TrajectoryPlan:
 
     def stop(self, inputs_wanted: bool) -> int:
         """How many operations at the beginning have no gradient that is wanted."""
+        return self._stops[inputs_wanted]
+
+    @cached_property
+    def _stops(self) -> tuple[int, int]:
+        """Without and with gradients of inputs."""
+        return self._stop(False), self._stop(True)
+
+    def _stop(self, inputs_wanted: bool) -> int:
         table = self.plan.operations.table
         wanted = table[:, TRAINED] == 1
         if len(self.plan.prepared[0]):
@@ -229,37 +238,42 @@ class TrajectoryPlan:
         """Where the runs of a batch go; without noise there are none but those without errors."""
         runs = runs if self.no_error < 1 else 0
         drawn = self.errors.draw(batch, runs, seed)
-        return self._lanes(drawn, batch, runs, (self.no_error, (1 - self.no_error) / max(1, runs)))
+        samples = np.repeat(np.arange(batch), runs)
+        return self._place(drawn, samples, (1 - self.no_error) / max(1, runs), batch)
 
-    def pattern_lanes(self, batch: int, seed: tuple[int, int, int], shared: bool) -> Lanes:
-        """One run per sample, drawn among all; ``shared``: the same errors in every sample."""
+    def patterns(self, batch: int, seed: tuple[int, int, int], shared: bool) -> Lanes:
+        """One run of each sample, drawn among all; all with the same errors if ``shared``."""
         drawn = self.errors.draw(1 if shared else batch, 1, seed, among_all=True)
-        if shared and batch:
-            run = np.repeat(np.arange(batch), len(drawn.run))
-            drawn = Draws(run, np.tile(drawn.place, batch), np.tile(drawn.branch, batch))
-        return self._lanes(drawn, batch, 1, (None, 1.0))
+        samples = np.arange(batch)
+        if shared:
+            count = len(drawn.run)
+            drawn = Draws(
+                samples.repeat(count), np.tile(drawn.place, batch), np.tile(drawn.branch, batch)
+            )
+        return self._place(drawn, samples, 1.0)
 
-    def _lanes(
-        self, drawn: Draws, batch: int, runs: int, weights: tuple[float | None, float]
-    ) -> Lanes:
-        """Lanes of the samples without errors, unless their weight is None, and of the runs."""
-        clean = 0 if weights[0] is None else -(-batch // LANES)
-        noisy = -(-batch * runs // LANES)
+    def _place(self, drawn: Draws, samples: Array, share: float, without: int = 0) -> Lanes:
+        """Lanes for ``without`` samples without errors, and then for runs.
+
+        Args:
+            drawn: The errors of the runs.
+            samples: The sample of each run.
+            share: What a run counts in its sample's mean.
+            without: How many samples also have a lane without errors, which counts ``p0``.
+        """
+        clean, noisy = -(-without // LANES), -(-len(samples) // LANES)
         units = clean + noisy
         sample, weight = np.zeros(units * LANES, np.int64), np.zeros(units * LANES)
-        if weights[0] is not None:
-            sample[:batch], weight[:batch] = np.arange(batch), weights[0]
-        errors = slice(clean * LANES, clean * LANES + batch * runs)
+        sample[:without], weight[:without] = np.arange(without), self.no_error
+        errors = slice(clean * LANES, clean * LANES + len(samples))
         # runs whose first errors are near each other go side by side: fewer blocks then differ
-        begin = np.searchsorted(drawn.run, np.arange(batch * runs))
-        some = np.searchsorted(drawn.run, np.arange(batch * runs), side="right") > begin
-        first_place = np.full(batch * runs, len(self.noisy.places))
-        first_place[some] = drawn.place[begin[some]]
-        order = np.argsort(first_place, kind="stable")
+        earliest = np.full(len(samples), -1)
+        with_error, begin = np.unique(drawn.run, return_index=True)
+        earliest[with_error] = drawn.place[begin]
+        order = np.argsort(earliest, kind="stable")
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
-        sample[errors] = order // max(1, runs)
-        weight[errors] = weights[1]
+        sample[errors], weight[errors] = samples[order], share
         operators, _, condition, factor_of, first = self._operators
         events: list[Array] = [np.zeros((0, 4), np.int64)]
         stores: list[Array] = [np.zeros((0, 3), np.int64)]

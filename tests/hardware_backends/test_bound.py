@@ -7,23 +7,16 @@ import pytest
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import RYGate
-from qiskit.quantum_info import Pauli
-from qiskit_aer import AerSimulator
 from torch import Tensor
 
-from nisqkit.circuits import Observables, Task, amplitude, angle, lower, u3_cu3, zz_feature_map
+from nisqkit.circuits import Observables, amplitude, angle, lower, u3_cu3
 from nisqkit.circuits.program import GateUse, Program
 from nisqkit.hardware_backends.aer_noise import aer_noise_model
-from nisqkit.hardware_backends.bound import Binder, split_encoder
+from nisqkit.hardware_backends.bound import Binder
 from nisqkit.hardware_backends.conformance import random_circuit
-from nisqkit.hardware_backends.native.backend import NativeBackend
-from nisqkit.hardware_backends.native.density import density_values
-from nisqkit.hardware_backends.native.noisy import NoisyBackend
 from nisqkit.hardware_backends.slot_circuit import slot_angles
 from nisqkit.hardware_backends.transpile import transpile_to
 from nisqkit.noise import Channel, Confusion, Device, NoiseModel
-from nisqkit.noise.readout import through_readout
 
 SANTIAGO = Device.load("fake_santiago")
 FLIPS = NoiseModel(
@@ -185,64 +178,3 @@ def test_errors() -> None:
     unread = replace(SANTIAGO, readout=(None, *SANTIAGO.readout[1:]))
     with pytest.raises(ValueError, match=r"measure on \(0,\): fake_santiago has no readout error"):
         Binder.make(unread, layout=[0, 1]).bind(affine())
-
-
-def test_an_ideal_encoder_is_exact_and_the_rest_is_noisy_where_it_would_be() -> None:
-    """Against Aer: the encoder as it stands, then the transpiled part with its noise."""
-    program = affine()
-    whole = transpile_to(program, SANTIAGO)
-    noisy = Binder.make(SANTIAGO, ideal_encoder=True).bind(program)
-    head, tail = split_encoder(program)
-    assert (head.num_gates, tail.num_gates) == (2, 3)
-    there = transpile_to(tail, SANTIAGO, layout=whole.initial_layout)
-    assert tuple(noisy.physical) == there.active
-
-    inputs, weights = (t.detach() for t in values_for(program))
-    simulator = AerSimulator(noise_model=aer_noise_model(SANTIAGO), method="density_matrix")
-    angles = slot_angles(program, inputs, weights)
-    for row in range(3):
-        circuit = QuantumCircuit(SANTIAGO.num_qubits)
-        for use in head.gates:  # rotations that the device does not know are exact in Aer
-            place = whole.initial_layout[use.qubits[0]]
-            circuit.append(RYGate(float(angles[row, use.slots[0]])), [place])
-        values = dict(zip(there.slots, angles[row].tolist(), strict=True))
-        used = {p: v for p, v in values.items() if p in there.circuit.parameters}
-        circuit.compose(there.circuit.assign_parameters(used), inplace=True)
-        circuit.save_density_matrix()  # type: ignore[attr-defined]
-        state = simulator.run(circuit).result().data()["density_matrix"]
-        aer = state.expectation_value(Pauli("Z"), [there.layout[0]]).real
-        backend = NoisyBackend(NoiseModel.from_device(SANTIAGO), ideal_encoder=True)
-        bare = replace(noisy, readout=())
-        z = through_readout(Observables.parse("IZ", 2), bare)
-        ours = density_values(bare, inputs[row : row + 1], weights, z, 1)
-        assert ours.item() == pytest.approx(aer, abs=1e-7)
-        task = Task(program, inputs[row : row + 1], weights, Observables.parse(None, 2))
-        assert backend.run([task])[0].values.shape == (1, 2)
-
-
-def test_an_ideal_encoder_with_formulas_and_in_another_basis() -> None:
-    circuit = zz_feature_map(3, reps=1).compose(u3_cu3(3, blocks=1))
-    program = lower(circuit, "x")
-    inputs, weights = values_for(program)
-    none = NoiseModel.from_device(SANTIAGO).scale(0, readout=True)
-    task = Task(program, inputs, weights, Observables.parse(["XIZ", "IYI"], 3))
-    found = NoisyBackend(none, ideal_encoder=True).run([task])[0].values
-    expected = NativeBackend().run([task])[0].values
-    assert torch.allclose(found, expected, atol=1e-10)
-    for got, wanted in zip(
-        torch.autograd.grad(found.sum(), (inputs, weights)),
-        torch.autograd.grad(expected.sum(), (inputs, weights)),
-        strict=True,
-    ):
-        assert torch.allclose(got, wanted, atol=1e-9)
-
-
-def test_circuits_without_an_encoder_and_a_trained_part_are_refused() -> None:
-    binder = Binder.make(SANTIAGO, ideal_encoder=True)
-    with pytest.raises(ValueError, match="this circuit loads amplitudes"):
-        binder.bind(amplitudes())
-    with pytest.raises(ValueError, match="no gate of this circuit depends on a weight"):
-        binder.bind(affine().by_slots)
-    again = u3_cu3(2, blocks=1).compose(angle(2))
-    with pytest.raises(ValueError, match=r"'ry' on qubits \(0,\) depends on an input and comes"):
-        binder.bind(lower(again, "x"))

@@ -70,6 +70,19 @@ def test_noise_needs_a_backend_that_simulates_it() -> None:
         Execution("torch", noise=Device.load("fake_santiago"))
 
 
+@pytest.mark.parametrize("layout", [[3, 2, 1], (0, 1, 2)])
+def test_the_layout_reaches_the_backend(layout: Sequence[int]) -> None:
+    device = Device.load("fake_santiago")
+    execution = Execution(noise=device, layout=layout)  # type: ignore[arg-type]
+    assert execution.layout == tuple(layout)
+    assert hash(execution) == hash(Execution(noise=device, layout=tuple(layout)))
+    task = random_task(3, seed=0)
+    transpiled = execution.resolved.transpile(task.program)  # type: ignore[attr-defined]
+    assert transpiled.initial_layout == tuple(layout)
+    with pytest.raises(ValueError, match=r"layout=\[0\] needs a device"):
+        Execution(layout=(0,))
+
+
 def test_tasks_keep_their_order() -> None:
     tasks = [random_task(n, seed=n) for n in (3, 1, 2)]
     together = execute(tasks, Execution())

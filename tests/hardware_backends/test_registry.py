@@ -94,6 +94,31 @@ def test_backends_that_take_noise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOISY)
+def test_backends_that_take_a_layout(name: str) -> None:
+    for noise in (SANTIAGO, NoiseModel.from_device(SANTIAGO)):
+        backend = get_backend(name, noise=noise, layout=[3, 2])
+        assert backend.binder.layout == (3, 2)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", available_backends())
+def test_a_layout_is_never_dropped(name: str) -> None:
+    with pytest.raises(ValueError, match=r"layout.* needs a device: give noise=Device\.load"):
+        get_backend(name, layout=[3, 2])
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_a_layout_needs_a_model_of_a_device(name: str) -> None:
+    with pytest.raises(ValueError, match="layout needs a device, and the noise model 'none' has"):
+        get_backend(name, noise=NoiseModel("none", {}, ["x"]), layout=[0])
+
+
+def test_objects_have_their_layout_already() -> None:
+    message = r"backend is a NoisyBackend, and layout=\[0\] goes with a backend's name: give it to"
+    with pytest.raises(ValueError, match=message):
+        get_backend(NoisyBackend(SANTIAGO), layout=[0])
+
+
+@pytest.mark.parametrize("name", NOISY)
 def test_what_is_no_noise(name: str) -> None:
     with pytest.raises(TypeError, match=r"noise is a Device .*, a NoiseModel or None, not str"):
         get_backend(name, noise="fake_santiago")  # type: ignore[arg-type]

@@ -230,3 +230,23 @@ def test_probabilities_below_zero_by_rounding_are_clipped() -> None:
     channel = Channel(1, "pauli", (1 + 1e-12, -1e-12, 0.0, 0.0))
     assert channel.parameters[1] == 0.0
     assert Channel.pauli({"X": 0.1, "Y": 0.2}).scaled(1 / 0.3).parameters[0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0, 2.6, 4.0, 1e9])
+def test_clipped_pauli_errors_keep_their_relative_sizes(strength: float) -> None:
+    channel = Channel.pauli({"IX": 0.2, "YZ": 0.1, "ZI": 0.1})
+    found = np.array(channel.scaled(strength, clip=True).parameters)
+    errors = np.array(channel.parameters[1:])
+    total = min(1.0, strength * 0.4)
+    np.testing.assert_allclose(found[1:], errors / errors.sum() * total, rtol=1e-12, atol=0)
+    assert found[0] == pytest.approx(1 - total, abs=1e-15)
+
+
+def test_clipping_is_for_pauli_probabilities_only() -> None:
+    """Rates can be any size, and what is not completely positive stays an error."""
+    for channel in (Channel.relaxation(0.3), Channel.dephasing(0.3), Channel.depolarizing(0.3, 2)):
+        assert channel.scaled(7, clip=True) == channel.scaled(7)
+    with pytest.raises(ValueError, match=r"channel at strength 5: .*not completely positive"):
+        GENERAL.scaled(5, clip=True)
+    with pytest.raises(ValueError, match="strength is -1"):
+        EXAMPLE.scaled(-1, clip=True)

@@ -175,3 +175,11 @@ def test_scaling_too_far_names_the_gate() -> None:
         make_model().scale(6, readout=True)
     with pytest.raises(ValueError, match="strength is -1"):
         make_model().scale(-1)
+
+
+def test_scaling_too_far_can_be_clipped() -> None:
+    model = make_model().scale(11, clip=True)
+    assert model.gates["x", ()][0].channel == Channel.pauli({"X": 1.0})
+    assert make_model().scale(2, clip=True) == make_model().scale(2)
+    with pytest.raises(ValueError, match="readout of any qubit at strength 6: it would be wrong"):
+        make_model().scale(6, readout=True, clip=True)

@@ -48,7 +48,7 @@ def test_options_reach_every_node() -> None:
         ({"nodes": 0}, "nodes=0 must be at least 1"),
         ({"norm": True}, "norm acts between nodes, and there is one"),
         ({"quantize": 5}, "quantize acts between nodes, and there is one"),
-        ({"native": True}, "native_layer transpiles for the layer's device, and it has none"),
+        ({"native": True}, "native_layer needs the layer's device"),
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, object], message: str) -> None:

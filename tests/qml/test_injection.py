@@ -1,16 +1,16 @@
-"""Injected noise is that of the device times the factor, in training mode alone."""
-
-from __future__ import annotations
+"""Injection of noise into gates: what training and evaluation see, against Aer and averages."""
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nisqkit.circuits import angle, encoder, u3_cu3
-from nisqkit.noise import Device, NoiseModel
+from nisqkit.circuits import angle, u3_cu3
+from nisqkit.circuits.gates import GATES
+from nisqkit.noise import Channel, Confusion, Device, NoiseModel
 from nisqkit.qml import (
     InjectAngles,
     InjectExact,
@@ -19,190 +19,257 @@ from nisqkit.qml import (
     QuantumLayer,
     set_noise_factor,
 )
-from nisqkit.qml.injection import Injection
+from nisqkit.qml.injection import INJECTIONS, Injection
 
 BELEM = Device.load("fake_belem")
-CIRCUIT = encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=1))
-X = torch.rand(6, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-MANY = X[:1].expand(4000, 16).contiguous()
+SANTIAGO = Device.load("fake_santiago")
+CIRCUIT = angle(2).compose(u3_cu3(2, blocks=1))
+STRONG: list[Injection] = [
+    InjectGates(8.0),
+    InjectExact(8.0),
+    InjectOutcomes(std=0.1),
+    InjectAngles(std=0.2),
+]
 
 
-def layer(inject: str | Injection | None, **options: object) -> QuantumLayer:
-    made = QuantumLayer(CIRCUIT, inputs="x", inject=inject, seed=3, **options)  # type: ignore[arg-type]
-    return made.double()
+def layer_of(inject: Injection | str | None = None, **options: object) -> QuantumLayer:
+    settings: dict[str, object] = {"noise": BELEM, "layout": [0, 1], "init": "uniform", "seed": 3}
+    return QuantumLayer(CIRCUIT, "x", inject=inject, **settings | options).double()  # type: ignore[arg-type]
 
 
-def noise_free(x: Tensor) -> Tensor:
-    return layer(None)(x)
+def rows(batch: int = 4) -> Tensor:
+    random = torch.Generator().manual_seed(batch)
+    return torch.rand(batch, 2, generator=random, dtype=torch.float64) * 2 - 1
 
 
-@pytest.mark.parametrize("inject", ["gates", "exact", "outcomes", "angles"])
-def test_evaluation_is_the_device_and_training_is_not(inject: str) -> None:
-    noisy = layer(inject, noise=BELEM)
-    device = layer(None, noise=BELEM)
-    assert torch.equal(noisy.eval()(X), device(X))
-    noisy.injection = type(noisy.injection)(factor=2.0)
-    assert (noisy.train()(X) - device(X)).abs().max() > 1e-3
-    assert torch.equal(noisy.with_backend("native")(X), noise_free(X))
-    assert noisy.with_backend("native", noise=BELEM).injection is None
+@pytest.mark.parametrize("inject", STRONG, ids=str)
+def test_training_injects_and_evaluation_is_the_device(inject: Injection) -> None:
+    layer, device, x = layer_of(inject), layer_of(), rows(50)
+    one, two = layer(x), layer(x)
+    random = not isinstance(inject, InjectExact)
+    assert one.equal(two) is not random
+    assert int(layer.calls) == 2 * random
+    layer.eval()
+    assert layer(x).equal(device(x))
+    assert layer(x).equal(layer(x))
+    assert not one.equal(device(x))
+    assert int(layer.calls) == 2 * random  # evaluation leaves the sequence of training alone
+    assert not layer.with_backend("native", noise=BELEM).train()(x).equal(two)
 
 
-@pytest.mark.parametrize(
-    "inject",
-    [
-        InjectGates(factor=0, readout=False),
-        InjectGates(factor=0, readout=False, shared=True, ideal_encoder=True),
-        InjectExact(factor=0, readout=False),
-        InjectOutcomes(factor=0, std=0.1),
-        InjectAngles(factor=0, readout=False),
-    ],
-)
-def test_at_factor_0_nothing_is_injected(inject: Injection) -> None:
-    found = layer(inject, noise=BELEM).train()(X)
-    assert torch.allclose(found, noise_free(X), atol=1e-10)
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_names_stand_for_the_defaults(name: str) -> None:
+    layer, x = layer_of(name), rows()
+    assert layer.injection == INJECTIONS[name]()
+    assert layer(x).equal(layer_of(INJECTIONS[name]())(x))
+    assert f"inject={type(layer.injection).__name__}(factor=1.0" in repr(layer)
 
 
-def test_exact_injection_scales_the_noise_of_the_device() -> None:
-    found = layer(InjectExact(factor=1.7), noise=BELEM).train()(X)
-    model = NoiseModel.from_device(BELEM).scale(1.7)
-    assert torch.allclose(found, layer(None, noise=model)(X), atol=1e-12)
+def test_exact_training_at_factor_1_is_the_device_to_the_bit() -> None:
+    x = rows().requires_grad_()
+    injected, plain = layer_of("exact"), layer_of()
+    assert injected(x).equal(plain(x))
+    injected(x).sum().backward()
+    plain(x).sum().backward()
+    assert injected.weights.grad is not None and plain.weights.grad is not None
+    assert injected.weights.grad.equal(plain.weights.grad)
+
+
+@pytest.mark.parametrize("kind", ["full", "pauli"])
+def test_exact_training_is_aers_noise_at_that_strength(kind: str) -> None:
+    layer, x = layer_of(InjectExact(2.0, kind=kind)), rows()
+    model = NoiseModel.from_device(BELEM, kind).scale(2.0)
+    with torch.no_grad():
+        aer = layer.with_backend("aer", noise=model, layout=[0, 1])
+        torch.testing.assert_close(layer(x), aer(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("inject", [InjectGates, InjectExact])
+def test_factor_0_without_readout_is_noise_free(inject: type[InjectGates | InjectExact]) -> None:
+    layer, x = layer_of(inject(0.0, readout=False)), rows()
+    torch.testing.assert_close(layer(x), layer.with_backend("native")(x), atol=1e-6, rtol=0)
+    read = layer_of(inject(0.0))(x)
+    assert bool((read - layer(x)).abs().max() > 1e-3)
 
 
 @pytest.mark.parametrize("ideal_encoder", [False, True])
-def test_the_mean_over_random_errors_is_the_exact_value(ideal_encoder: bool) -> None:
-    """4,000 patterns, 4 sigma."""
-    options = {"factor": 3.0, "kind": "pauli", "ideal_encoder": ideal_encoder}
-    values = layer(InjectGates(**options), noise=BELEM).train()(MANY)  # type: ignore[arg-type]
-    exact = layer(InjectExact(**options), noise=BELEM).train()(X[:1])  # type: ignore[arg-type]
-    sigma = values.std(dim=0) / len(MANY) ** 0.5
-    assert ((values.mean(dim=0) - exact[0]).abs() < 4 * sigma).all()
-    assert (sigma > 0).all()
+@pytest.mark.parametrize("kind", ["full", "pauli"])
+def test_exact_values_are_the_mean_over_patterns(kind: str, ideal_encoder: bool) -> None:
+    """Values and gradients to the inputs, 4 sigma over 20,000 patterns."""
+    options = {"factor": 5.0, "kind": kind, "ideal_encoder": ideal_encoder}
+    gates = layer_of(InjectGates(**options))  # type: ignore[arg-type]
+    exact = layer_of(InjectExact(**options))  # type: ignore[arg-type]
+    one = rows(1).requires_grad_()
+    many = one.detach().repeat(20_000, 1).requires_grad_()
+    drawn, wanted = gates(many), exact(one)
+    mix = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    (slopes,) = torch.autograd.grad((drawn @ mix).sum(), many)
+    (slope,) = torch.autograd.grad((wanted @ mix).sum(), one)
+    for found, mean in ((drawn.detach(), wanted.detach()), (slopes, slope)):
+        error = found.std(dim=0) / len(found) ** 0.5
+        assert bool((error > 0).all())
+        assert bool(((found.mean(dim=0) - mean[0]).abs() < 4 * error).all())
 
 
-def test_gradients_of_exact_injection_are_those_of_finite_differences() -> None:
-    noisy = layer(InjectExact(factor=2.0), noise=BELEM).train()
-    (grad,) = torch.autograd.grad(noisy(X).sum(), noisy.weights)
-    step = 1e-5
-    for k in (0, 7, 20):
-        values = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                noisy.weights[k] += sign * step
-                values.append(noisy(X).sum().item())
-                noisy.weights[k] -= sign * step
-        assert grad[k].item() == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-7)
+def test_an_ideal_encoder_has_less_noise() -> None:
+    x = rows()
+    clean = layer_of().with_backend("native")(x)
+    gaps = [
+        (layer_of(InjectExact(5.0, ideal_encoder=ideal, readout=False))(x) - clean).abs().mean()
+        for ideal in (True, False)
+    ]
+    assert bool(0 < gaps[0] < gaps[1])
 
 
-def test_errors_of_outcomes_are_normal_with_the_given_moments() -> None:
-    found = layer(InjectOutcomes(factor=2.0, std=0.1, mean=0.03)).train()(MANY)
-    apart = found - noise_free(X[:1])
-    n = len(MANY)
-    assert ((apart.mean(dim=0) - 0.03).abs() < 4 * 0.2 / n**0.5).all()
-    assert ((apart.std(dim=0) / 0.2 - 1).abs() < 4 / (2 * n) ** 0.5).all()
+def test_a_shared_pattern_is_one_for_the_batch() -> None:
+    x = rows(1).repeat(400, 1)
+    spread = layer_of(InjectGates(8.0))(x).std(dim=0)
+    assert bool((spread > 1e-3).all())
+    layer = layer_of(InjectGates(8.0, shared=True))
+    steps = torch.stack([layer(x) for _ in range(10)])
+    assert steps.std(dim=1).max() < 1e-12
+    assert steps[:, 0].std(dim=0).max() > 1e-3
 
 
-def test_errors_of_outcomes_are_measured_on_the_device() -> None:
-    noisy = layer("outcomes", noise=BELEM).train()
-    assert noisy.injected.isnan().all()
-    noisy(X)
-    apart = layer(None, noise=BELEM)(X) - noise_free(X)
-    assert torch.allclose(noisy.injected[0], apart.mean(dim=0))
-    assert torch.allclose(noisy.injected[1], apart.std(dim=0, correction=0))
-    other = layer("outcomes", noise=BELEM)
-    other.load_state_dict(noisy.state_dict())
-    assert torch.equal(other.injected, noisy.injected)
+@pytest.mark.parametrize("inject", STRONG, ids=str)
+def test_gradients_are_those_of_what_was_drawn(inject: Injection) -> None:
+    """Finite differences with the same draw at each call."""
+    layer, x = layer_of(inject), rows(3).requires_grad_()
+
+    def function(x: Tensor, weights: Tensor) -> Tensor:
+        layer.calls.zero_()
+        parameters = {"weights": weights, "calls": layer.calls}
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    weights = layer.weights.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(function, (x, weights))
 
 
-def test_angles_move_together_and_are_read_on_the_device() -> None:
-    """At factor 0 only the readout is left: an affine map of Z by the device's two errors."""
-    found = layer(InjectAngles(factor=0.0), noise=BELEM).train()(X)
-    physical = layer(None, noise=BELEM).transpiled.layout
-    for k, q in enumerate(physical):
-        p10, p01 = BELEM.readout[q]
-        expected = (1 - p10 - p01) * noise_free(X)[:, k] + p01 - p10
-        assert torch.allclose(found[:, k], expected, atol=1e-10)
-    moved = layer(InjectAngles(std=0.3)).train()
-    assert torch.equal(moved(X[:1].expand(3, 16)).unique(dim=0), moved.eval()(X[:1])) is False
-    assert len(moved.train()(X[:1].expand(5, 16)).unique(dim=0)) == 1  # one draw per step
+@pytest.mark.parametrize("inject", [*STRONG, InjectOutcomes()], ids=str)
+def test_a_resumed_run_draws_the_same_bits(inject: Injection) -> None:
+    layer, x = layer_of(inject), rows(50)
+    steps = [layer(x) for _ in range(2)]
+    resumed = layer_of(inject)
+    resumed.load_state_dict(copy.deepcopy(layer.state_dict()))
+    torch.manual_seed(0)  # the global generator plays no part
+    third = resumed(x)
+    torch.manual_seed(1)
+    assert third.equal(layer(x))
+    assert isinstance(inject, InjectExact) or not any(third.equal(step) for step in steps)
 
 
-def test_probabilities_go_through_the_readout_too() -> None:
-    circuit = angle(2).compose(u3_cu3(2, blocks=1))
-    inject = InjectAngles(factor=0.0)
-    noisy = QuantumLayer(circuit, "x", "probs", noise=BELEM, inject=inject, seed=0).double()
-    probabilities = noisy.train()(X[:, :2])
-    assert torch.allclose(probabilities.sum(dim=1), torch.ones(6).double())
-    z = QuantumLayer(circuit, "x", None, noise=BELEM, inject=inject, seed=0).double()
-    signs = torch.tensor([[1.0, -1, 1, -1], [1, 1, -1, -1]]).double()
-    assert torch.allclose(probabilities @ signs.T, z.train()(X[:, :2]), atol=1e-10)
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_copies_go_on_alike(copier: Callable[[QuantumLayer], QuantumLayer], name: str) -> None:
+    layer, x = layer_of(name), rows()
+    layer(x)
+    twin = copier(layer)
+    assert twin.injection == layer.injection
+    assert twin(x).equal(layer(x))
 
 
-@pytest.mark.parametrize("inject", ["gates", "outcomes", "angles"])
-def test_steps_differ_and_a_resumed_run_repeats_them(inject: str) -> None:
-    first = layer(inject, noise=BELEM).train()
-    first(X)
-    saved = copy.deepcopy(first.state_dict())
-    second, third = first(X), first(X)
-    assert not torch.equal(second, third)
-    resumed = layer(inject, noise=BELEM).train()
-    resumed.load_state_dict(saved)
-    assert torch.equal(resumed(X), second)
-    for twin in (copy.deepcopy(resumed), pickle.loads(pickle.dumps(resumed))):
-        assert torch.equal(twin(X), third)
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_dtype_follows_the_layer(name: str) -> None:
+    layer, x = layer_of(name), rows()
+    wide = layer(x)
+    narrow = layer_of(name).float()(x)
+    assert (wide.dtype, narrow.dtype) == (torch.float64, torch.float32)
+    torch.testing.assert_close(narrow.double(), wide, atol=1e-5, rtol=0)
 
 
-def test_every_node_has_a_device_and_a_layout_of_its_own() -> None:
-    lima = Device.load("fake_lima")
-    second = angle(4).compose(u3_cu3(4, blocks=1))
-    model = nn.Sequential(
-        QuantumLayer(CIRCUIT, "x", noise=BELEM, layout=[0, 1, 3, 4], inject="gates", seed=0),
-        QuantumLayer(second, "x", noise=lima, layout=[3, 1, 0, 2], inject="exact", seed=1),
-    ).double()
-    assert model[0].transpiled.initial_layout == (0, 1, 3, 4)
-    assert model[1].transpiled.initial_layout == (3, 1, 0, 2)
-    assert model[1].transpiled.device == lima
-    set_noise_factor(model, 0.25)
-    assert [part.injection.factor for part in model] == [0.25, 0.25]
-    model(X).sum().backward()
-    assert all(part.weights.grad.abs().max() > 0 for part in model)
+def test_a_full_model_is_twirled_for_pauli_errors() -> None:
+    """Channel by channel, which is the twirl of all of them as `from_device` computes it."""
+    model, x = NoiseModel.from_device(BELEM), rows()
+    given, made = (layer_of(InjectExact(kind="pauli"), noise=n)(x) for n in (model, BELEM))
+    torch.testing.assert_close(given, made, atol=1e-9, rtol=0)
+    twirled = NoiseModel.from_device(BELEM, "pauli")
+    assert layer_of(InjectExact(kind="pauli"), noise=twirled)(x).equal(made)
+    assert (made - layer_of()(x)).abs().max() > 1e-5
+    idle = NoiseModel.from_device(BELEM, idle=True)
+    with_idle = layer_of(InjectExact(kind="pauli"), noise=idle)(x)
+    wanted = layer_of(noise=NoiseModel.from_device(BELEM, "pauli", idle=True))(x)
+    torch.testing.assert_close(with_idle, wanted, atol=1e-9, rtol=0)
 
 
-def test_float32_and_the_text() -> None:
-    noisy = QuantumLayer(CIRCUIT, "x", noise=BELEM, inject=InjectGates(factor=0.5), seed=0)
-    assert noisy(X).dtype == torch.float32
-    assert "inject=InjectGates(factor=0.5, kind='pauli'" in repr(noisy)
+def test_wide_circuits_are_sampled() -> None:
+    model = NoiseModel(
+        "by hand",
+        {(name, ()): Channel.depolarizing(0.05, gate.num_qubits) for name, gate in GATES.items()},
+        readout=[Confusion.flips(None, read_1_after_0=0.02, read_0_after_1=0.07)],
+    )
+    circuit = angle(8).compose(u3_cu3(8, blocks=1))
+    layer = QuantumLayer(circuit, "x", noise=model, inject="exact", seed=0)
+    x = torch.zeros(2, 8)
+    assert not layer(x).equal(layer(x))
+    assert int(layer.calls) == 2
+
+
+def test_nodes_have_their_own_device_layout_and_injection() -> None:
+    one = layer_of(InjectGates(3.0), layout=[1, 3])
+    two = layer_of(InjectAngles(std=0.3), noise=SANTIAGO, layout=[4, 3], seed=8)
+    model, x = nn.Sequential(one, nn.Tanh(), two), rows()
+    model(x).sum().backward()
+    assert all(p.grad is not None and bool((p.grad != 0).all()) for p in model.parameters())
+    assert one.transpiled.initial_layout == (1, 3)
+    assert two.transpiled.initial_layout == (4, 3)
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            layer.with_backend("aer", noise=device, layout=layout)
+            for layer, device, layout in ((one, BELEM, [1, 3]), (two, SANTIAGO, [4, 3]))
+        ]
+        wanted = parts[1](torch.tanh(parts[0](x)))
+        torch.testing.assert_close(model(x), wanted, atol=1e-6, rtol=0)
+
+
+def test_a_factor_beyond_certainty_is_clipped() -> None:
+    """Every gate then has an error, of the same kinds in the same proportion."""
+    model = NoiseModel(
+        "flips",
+        {("ry", ()): Channel.pauli({"X": 0.3, "Z": 0.1})},
+        ideal=["measure"],
+    )
+    circuit = angle(1)
+    layer = QuantumLayer(circuit, "x", noise=model, inject=InjectExact(100.0), seed=0).double()
+    x = torch.tensor([[0.4]], dtype=torch.float64)
+    # X with probability 3/4 and Z with 1/4: <Z> = (1/4 - 3/4) cos x
+    assert float(layer(x).detach()) == pytest.approx(-0.5 * float(torch.cos(x)), abs=1e-12)
+
+
+def test_other_factors_take_effect_at_once() -> None:
+    layer, x = layer_of(InjectExact(readout=False)), rows()
+    clean = layer.with_backend("native")(x)
+    gaps = []
+    for factor in (0.0, 1.0, 2.0):
+        set_noise_factor(layer, factor)
+        gaps.append(float((layer(x) - clean).abs().mean().detach()))
+    assert gaps[0] < 1e-12 < gaps[1] < gaps[2]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inject": "gate"}, "did you mean 'gates'"),
-        ({"inject": "gates"}, "InjectGates takes its noise from the layer, which has none"),
-        ({"inject": "outcomes"}, "InjectOutcomes takes its noise from the layer"),
-        ({"inject": "exact", "noise": BELEM, "shots": 10}, "the layer has shots=10: leave one"),
-        ({"layout": [0, 1, 2, 3]}, r"layout=\[0, 1, 2, 3\] needs a device"),
+        ({"inject": "gate"}, "unknown inject 'gate'; did you mean 'gates'"),
+        (
+            {
+                "inject": InjectExact(ideal_encoder=True),
+                "noise": NoiseModel.from_device(BELEM, idle=True),
+            },
+            "idle noise",
+        ),
     ],
 )
-def test_options_that_cannot_work_are_refused(options: dict[str, object], message: str) -> None:
+def test_what_a_layer_refuses(options: dict[str, object], message: str) -> None:
+    layout = None if options.get("noise", BELEM) is None else [0, 1]
     with pytest.raises(ValueError, match=message):
-        QuantumLayer(CIRCUIT, "x", **options)  # type: ignore[arg-type]
+        layer_of(**{"layout": layout} | options)  # type: ignore[arg-type]
+    if "layout" not in options and "idle" not in message:
+        with pytest.raises(ValueError, match=message):
+            layer_of().with_backend("native", **{"noise": BELEM} | options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: InjectGates(factor=-1), "factor=-1 must be 0"),
-        (lambda: InjectExact(kind="paulis"), "kind='paulis': give 'full' or 'pauli'"),
-        (lambda: InjectOutcomes(std=-1), "std=-1 must be 0 or a positive number, or None"),
-        (lambda: InjectOutcomes(mean=1), "mean=1 goes with std="),
-        (lambda: InjectAngles(std=-1), "std=-1 must be 0 or a positive number of radians"),
-    ],
-)
-def test_numbers_that_cannot_work_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_something_else_is_no_injection() -> None:
-    with pytest.raises(TypeError, match="inject takes one of 'gates', 'exact'"):
-        QuantumLayer(CIRCUIT, "x", noise=BELEM, inject=0.5)  # type: ignore[arg-type]
+def test_what_injections_refuse() -> None:
+    with pytest.raises(ValueError, match="kind is 'kraus': give 'full' or 'pauli'"):
+        InjectExact(kind="kraus")
+    with pytest.raises(TypeError, match=r"such as InjectGates\(\), the name of one or None"):
+        layer_of(InjectGates)  # type: ignore[arg-type]

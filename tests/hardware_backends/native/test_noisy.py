@@ -73,8 +73,14 @@ def test_width_picks_the_method_and_repr_says_which() -> None:
     on_device = layer_of(2, SANTIAGO, shots=100)
     assert "noise=fake_santiago of 2021-03-15, density matrix, shots=100" in repr(on_device)
     program = lower(angle(2), "x")
-    for method in ("density", "trajectories"):
+    for method in ("density", "trajectories", "patterns"):
         assert NoisyBackend(SANTIAGO, method=method).method_for(program) == method
+    for shared, wanted in ((False, "an error pattern per sample"), (True, "per batch")):
+        backend = NoisyBackend(SANTIAGO, method="patterns", shared=shared)
+        assert backend.describe(program).endswith(wanted)
+    assert "density matrix, ideal encoder" in repr(
+        layer_of(2).with_backend(NoisyBackend(SANTIAGO, ideal_encoder=True))
+    )
     assert (
         NoisyBackend(SANTIAGO, runs=5, method="trajectories").describe(program).endswith(" 5 runs")
     )
@@ -93,7 +99,7 @@ def test_the_width_is_that_of_the_qubits_in_use() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("method", ["density", "trajectories"])
+@pytest.mark.parametrize("method", ["density", "trajectories", "patterns"])
 def test_threads_change_no_bit(method: str, dtype: torch.dtype) -> None:
     task = random_task(3, seed=4, batch=37, dtype=dtype)
     one, two = (
@@ -105,7 +111,7 @@ def test_threads_change_no_bit(method: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("noise", [NOISY, SANTIAGO], ids=["model", "device"])
-@pytest.mark.parametrize("method", ["density", "trajectories"])
+@pytest.mark.parametrize("method", ["density", "trajectories", "patterns"])
 def test_single_precision(method: str, noise: Device | NoiseModel) -> None:
     double = random_task(3, seed=5)
     single = random_task(3, seed=5, dtype=torch.float32)
@@ -180,6 +186,20 @@ def test_trajectories_draw_anew_in_each_call_and_the_same_for_a_seed() -> None:
     exact = layer_of(2)
     assert torch.equal(exact(x[:, :2]), exact(x[:, :2]))
     assert int(exact.calls) == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_patterns_are_drawn_anew_in_each_call_and_the_same_for_a_seed(shared: bool) -> None:
+    x = inputs_for(3, batch=20)
+    layer = layer_of(3).with_backend(NoisyBackend(NOISY, method="patterns", shared=shared))
+    again = copy.deepcopy(layer)
+    found = [layer.estimate(x) for _ in range(10)]
+    assert all(result.std is None for result in found)
+    assert len({tuple(result.values.flatten().tolist()) for result in found}) > 3
+    assert int(layer.calls) == 10
+    assert torch.equal(again(x), found[0].values)
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(pickle.loads(pickle.dumps(again))(x), layer(x))
 
 
 def test_trajectories_return_their_standard_error() -> None:
@@ -318,6 +338,8 @@ def test_tasks_keep_their_order() -> None:
 def test_bad_options() -> None:
     with pytest.raises(ValueError, match="method is 'exact': give one of 'auto', 'density', 'traj"):
         NoisyBackend(SANTIAGO, method="exact")
+    with pytest.raises(ValueError, match="shared=True is for method='patterns', not 'auto': leave"):
+        NoisyBackend(SANTIAGO, shared=True)
     with pytest.raises(ValueError, match="runs is 1: give at least 2"):
         NoisyBackend(SANTIAGO, runs=1)
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
@@ -338,9 +360,14 @@ def test_tasks_that_cannot_run() -> None:
         backend.check(random_task(6, seed=0))
     with pytest.raises(ValueError, match="flips has no noise for it"):
         NoisyBackend(NoiseModel("flips", {}, ["x", "measure"])).check(task)
+    patterns = NoisyBackend(SANTIAGO, method="patterns")
+    with pytest.raises(ValueError, match=r"patterns \(2 qubits in use\) give values of random err"):
+        patterns.check(replace(task, shots=10))
+    with pytest.raises(ValueError, match="circuit has 6 qubits and fake_santiago has 5"):
+        patterns.check(random_task(6, seed=0))
     wide = layer_of(DENSITY_QUBITS + 1)
     with pytest.raises(
-        ValueError, match=r"trajectories \(8 qubits in use\) give values of random errors, not shot"
+        ValueError, match=r"trajectories \(8 qubits in use\) give means .* not shot"
     ):
         layer_of(DENSITY_QUBITS + 1, shots=10)
     with pytest.raises(ValueError, match="means with a standard error, not shots: leave shots out"):

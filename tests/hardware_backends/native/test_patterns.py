@@ -1,110 +1,226 @@
-"""One random pattern of errors per sample: its mean is the channel's, whatever the strength."""
+"""One error pattern per sample: what is drawn, what it gives, and that both are unbiased."""
 
-from __future__ import annotations
-
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from qiskit import QuantumCircuit
 from torch import Tensor
 
-from nisqkit.circuits import Observables, Task, encoder, lower, u3_cu3
-from nisqkit.hardware_backends.native.noisy import NoisyBackend
-from nisqkit.hardware_backends.native.trajectory_draws import Errors
-from nisqkit.noise import Device, NoiseModel
+from nisqkit.circuits import Observables, lower
+from nisqkit.circuits.program import GateUse, Program
+from nisqkit.hardware_backends.conformance import random_circuit, random_observables
+from nisqkit.hardware_backends.native.trajectories import pattern_values
+from nisqkit.hardware_backends.reference import final_state, measure
+from nisqkit.hardware_backends.reference_density import reference_density_values
+from nisqkit.noise.channels import Channel
+from nisqkit.noise.model import NoiseModel
+from nisqkit.noise.noisy_program import NoiseUse, NoisyProgram
 
-BELEM = Device.load("fake_belem")
-PAULI = NoiseModel.from_device(BELEM, kind="pauli")
-PROGRAM = lower(encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=1)), inputs="x")
-Z = Observables.parse(["IIIZ", "IIZI", "ZZII", "IXIY"], 4)
-SAMPLES = 10_000
+SIGMA = 4.0
+COPIES = 12_000
 
-
-def run(backend: NoisyBackend, samples: int, step: int = 0, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Values, and the gradient of a fixed combination of their means."""
-    random = torch.Generator().manual_seed(seed)
-    x = torch.rand(1, 16, dtype=torch.float64, generator=random).expand(samples, 16).contiguous()
-    w = torch.rand(len(PROGRAM.weights), dtype=torch.float64, generator=random).requires_grad_()
-    values = backend.run([Task(PROGRAM, x, w, Z, seed=(seed, step, 0))])[0].values
-    factors = torch.tensor([1.0, -2.0, 0.5, 1.0], dtype=torch.float64)
-    (grad,) = torch.autograd.grad((values * factors).sum(dim=1).mean(), w)
-    return values.detach(), grad
-
-
-@pytest.mark.parametrize("ideal_encoder", [False, True])
-@pytest.mark.parametrize("kind", ["pauli", "full"])
-def test_the_mean_over_patterns_is_the_density_matrix(kind: str, ideal_encoder: bool) -> None:
-    """10,000 patterns at 3 times the device's noise, 4 sigma; gradients by means of 10 batches."""
-    noise = NoiseModel.from_device(BELEM, kind=kind).scale(3, clip=True)
-    exact, gradient = run(NoisyBackend(noise, ideal_encoder=ideal_encoder), 1)
-    backend = NoisyBackend(noise, method="patterns", ideal_encoder=ideal_encoder)
-    runs = [run(backend, SAMPLES // 10, step) for step in range(10)]
-    values = torch.cat([v for v, _ in runs])
-    sigma = values.std(dim=0) / SAMPLES**0.5
-    assert ((values.mean(dim=0) - exact[0]).abs() < 4 * sigma).all()
-    gradients = torch.stack([g for _, g in runs])
-    # t with 9 degrees of freedom: 7 is as rare as 4 sigma; the mean square is far sharper
-    apart = (gradients.mean(dim=0) - gradient) / (gradients.std(dim=0) / 10**0.5)
-    assert apart.abs().max() < 7
-    assert (apart**2).mean() < 2  # 9/7 on average
+NOISE: dict[str, tuple[Channel, Channel]] = {
+    "pauli": (Channel.pauli({"X": 0.02, "Y": 0.03, "Z": 0.05}), Channel.pauli({"XY": 0.05})),
+    "likely": (Channel.pauli({"X": 0.5, "Z": 0.4}), Channel.depolarizing(1.0, 2)),
+    "relaxation": (Channel.relaxation(0.1), Channel.depolarizing(0.03, 2)),
+    "general": (
+        Channel.relaxation(0.05).compose(Channel.pauli({"X": 0.02})),
+        Channel.relaxation(0.1).tensor(Channel.dephasing(0.1)),
+    ),
+}
 
 
-def test_without_noise_there_is_one_pattern() -> None:
-    none = NoisyBackend(PAULI.scale(0, readout=True), method="patterns")
-    values, gradient = run(none, 20)
-    exact, expected = run(NoisyBackend(PAULI.scale(0, readout=True)), 1)
-    assert (values - exact).abs().max() < 1e-6
-    assert (gradient - expected).abs().max() < 1e-6
+def bind(program: Program, kind: str) -> NoisyProgram:
+    """After each gate the channel for its number of qubits."""
+    operations: list[GateUse | NoiseUse] = []
+    for use in program.gates:
+        channel = NOISE[kind][len(use.qubits) - 1]
+        operations += [use, NoiseUse(channel, use.qubits, "noise")]
+    every = tuple(range(program.num_qubits))
+    return NoisyProgram(program, tuple(operations), (), every, every, NoiseModel("test", {}))
 
 
-def test_patterns_differ_by_sample_and_step_and_not_by_threads() -> None:
-    one, two = (NoisyBackend(PAULI.scale(3), method="patterns", threads=t) for t in (1, 2))
-    values, gradient = run(one, 50)
-    assert len(values.unique(dim=0)) > 10
-    assert not torch.equal(values, run(one, 50, step=1)[0])
-    again, same = run(two, 50)
-    assert torch.equal(values, again)
-    assert torch.equal(gradient, same)
+def case(kind: str, num_qubits: int = 3, batch: int = 2) -> tuple[NoisyProgram, Tensor, Tensor]:
+    program = lower(random_circuit(num_qubits, 10, seed=num_qubits), inputs="x")
+    random = np.random.default_rng(num_qubits)
+    x, w = (
+        torch.from_numpy(random.uniform(-1, 1, shape)).requires_grad_()
+        for shape in ((batch, len(program.inputs)), len(program.weights))
+    )
+    return bind(program, kind), x, w
 
 
-def test_a_shared_pattern_is_the_same_for_all_samples() -> None:
-    backend = NoisyBackend(PAULI.scale(3), method="patterns", shared=True)
-    steps = [run(backend, 20, step)[0] for step in range(20)]
-    assert all(len(values.unique(dim=0)) == 1 for values in steps)
-    assert len(torch.cat(steps).unique(dim=0)) > 5
+def mixed(values: Tensor) -> Tensor:
+    """One number per sample that depends on all outputs."""
+    return values @ torch.linspace(0.4, 1.6, values.shape[1], dtype=values.dtype)
 
 
-def test_each_error_happens_as_often_as_the_model_says() -> None:
-    places = [np.array([0.7, 0.2, 0.1]), np.array([1.0]), np.array([0.9, 0.04, 0.06])]
-    runs = 50_000
-    drawn = Errors.make(places).draw(runs, 1, (3, 4, 5), among_all=True)
-    counts = Counter(zip(drawn.place.tolist(), drawn.branch.tolist(), strict=True))
-    for place, probabilities in enumerate(places):
-        for branch, p in enumerate(probabilities[1:], start=1):
-            sigma = (runs * p * (1 - p)) ** 0.5
-            assert abs(counts[place, branch] - runs * p) < 4 * sigma
-    both = np.bincount(drawn.run, minlength=runs) == 2  # the places are independent
-    assert abs(both.sum() - runs * 0.3 * 0.1) < 4 * (runs * 0.03 * 0.97) ** 0.5
+def test_each_pauli_is_drawn_as_often_as_the_model_says() -> None:
+    """Two Bell pairs show which Pauli hit one half of each: their XX and ZZ change sign."""
+    random = np.random.default_rng(0)
+    chances = random.dirichlet(np.full(16, 0.7)) * 0.6
+    chances[0] += 0.4
+    circuit = QuantumCircuit(4)
+    for q in (0, 1):
+        circuit.h(q)
+        circuit.cx(q, q + 2)
+    program = lower(circuit)
+    hit = NoiseUse(Channel(2, "pauli", tuple(chances)), (0, 1), "hit")
+    every = tuple(range(4))
+    noisy = NoisyProgram(program, (*program.gates, hit), (), every, every, NoiseModel("test", {}))
+    x = torch.zeros(COPIES, 0, dtype=torch.float64)
+    observables = Observables.parse(["IXIX", "IZIZ", "XIXI", "ZIZI"], 4)
+    found = pattern_values(noisy, x, x.new_zeros(0), observables, (1, 2, 3), 1)
+    assert_allclose(found.abs(), 1, atol=1e-12)
+    flipped = (found < 0).numpy()
+    digits = {(False, False): 0, (False, True): 1, (True, True): 2, (True, False): 3}  # I, X, Y, Z
+    drawn = [digits[a, b] + 4 * digits[c, d] for a, b, c, d in flipped.tolist()]
+    count = np.bincount(drawn, minlength=16)
+    assert (
+        abs(count - COPIES * chances) <= SIGMA * np.sqrt(COPIES * chances * (1 - chances))
+    ).all()
 
 
-def test_strengths_beyond_certainty_are_clipped_on_request() -> None:
-    strong = PAULI.scale(1e4, clip=True)
-    channel = strong.gates["sx", (0,)][0].channel.pauli_probabilities
-    before = PAULI.gates["sx", (0,)][0].channel.pauli_probabilities
-    assert channel is not None
-    assert before is not None
-    assert channel[1:].sum() == pytest.approx(1)
-    np.testing.assert_allclose(channel[1:], before[1:] / before[1:].sum())  # relative sizes stay
-    with pytest.raises(ValueError, match="which is more than 1; use a strength up to"):
-        PAULI.scale(1e4)
-    values, _ = run(NoisyBackend(strong, method="patterns"), 200)
-    assert values.isfinite().all()
+@pytest.mark.parametrize("kind", NOISE)
+def test_the_mean_is_that_of_the_density_matrix(kind: str) -> None:
+    """In values, and in gradients to inputs, of which each copy of a sample has its own."""
+    noisy, x, w = case(kind, batch=1)
+    observables = random_observables(3, 1)
+    exact = reference_density_values(noisy, x, w, observables)
+    (slopes,) = torch.autograd.grad(mixed(exact).sum(), x)
+    many = x.detach().expand(COPIES, -1).clone().requires_grad_()
+    values = pattern_values(noisy, many, w, observables, (0, 0, 0), 1)
+    (found,) = torch.autograd.grad(mixed(values).sum(), many)
+    for sampled, right in ((values.detach(), exact.detach()), (found, slopes)):
+        error = sampled.std(dim=0) / COPIES**0.5
+        assert ((sampled.mean(dim=0) - right[0]).abs() <= SIGMA * error + 1e-10).all()
+        assert error.max() > 1e-4
 
 
-def test_shots_and_sharing_that_cannot_work_are_refused() -> None:
-    task = Task(PROGRAM, torch.zeros(1, 16), torch.zeros(len(PROGRAM.weights)), Z, shots=10)
-    with pytest.raises(ValueError, match=r"patterns \(4 qubits in use\) give values of random err"):
-        NoisyBackend(PAULI, method="patterns").check(task)
-    with pytest.raises(ValueError, match="shared=True goes with method='patterns'"):
-        NoisyBackend(PAULI, shared=True)
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("kind", ["pauli", "general"])
+def test_gradients_to_weights_are_unbiased(kind: str, shared: bool) -> None:
+    """Steps are independent, whether or not the samples of a step are."""
+    noisy, x, w = case(kind, batch=20)
+    observables, steps = random_observables(3, 1), 200
+    exact = mixed(reference_density_values(noisy, x, w, observables)).mean()
+    wanted = torch.cat([exact.detach()[None], *torch.autograd.grad(exact, [w])])
+    found = []
+    for step in range(steps):
+        value = mixed(pattern_values(noisy, x, w, observables, (0, step, 0), 1, shared)).mean()
+        found.append(torch.cat([value.detach()[None], *torch.autograd.grad(value, [w])]))
+    steps_found = torch.stack(found)
+    error = steps_found.std(dim=0) / steps**0.5
+    assert ((steps_found.mean(dim=0) - wanted).abs() <= SIGMA * error + 1e-10).all()
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_without_strength_it_is_the_circuit_without_noise(kind: str) -> None:
+    noisy, x, w = case(kind)
+    observables = random_observables(3, 2)
+    values = pattern_values(noisy.at_strength(0.0), x, w, observables, (0, 0, 0), 1)
+    exact = measure(final_state(noisy.program, noisy.program.angles(x, w)), observables)
+    assert_allclose(values.detach(), exact.detach(), atol=1e-12)
+    for ours, right in zip(
+        torch.autograd.grad(mixed(values).sum(), [x, w]),
+        torch.autograd.grad(mixed(exact).sum(), [x, w]),
+        strict=True,
+    ):
+        assert_allclose(ours, right, atol=1e-12)
+
+
+def test_probabilities() -> None:
+    noisy, x, w = case("general", batch=1)
+    probs = Observables(3, None)
+    exact = reference_density_values(noisy, x, w, probs).detach()
+    many = x.detach().expand(COPIES, -1)
+    found = pattern_values(noisy, many, w.detach(), probs, (0, 0, 0), 1)
+    error = found.std(dim=0) / COPIES**0.5
+    assert ((found.mean(dim=0) - exact[0]).abs() <= SIGMA * error + 1e-10).all()
+
+
+def test_a_shared_pattern_gives_equal_samples_equal_values() -> None:
+    noisy, x, w = case("pauli", batch=1)
+    many, observables = x.detach().expand(40, -1), random_observables(3, 3)
+    steps = []
+    for step in range(20):
+        arguments = noisy, many, w.detach(), observables, (0, step, 0), 1
+        alike = pattern_values(*arguments, shared=True)
+        assert (alike == alike[0]).all()
+        steps.append(tuple(alike[0].tolist()))
+        assert len(pattern_values(*arguments).unique(dim=0)) > 1
+    assert len(set(steps)) > 5
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("kind", NOISE)
+def test_gradients_of_one_draw_are_finite_differences(kind: str, shared: bool) -> None:
+    noisy, x, w = case(kind)
+
+    def values(x: Tensor, w: Tensor) -> Tensor:
+        return pattern_values(noisy, x, w, random_observables(3, 4), (3, 2, 1), 1, shared)
+
+    assert torch.autograd.gradcheck(values, (x, w), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["pauli", "general"])
+def test_threads_change_no_bit(kind: str, dtype: torch.dtype) -> None:
+    noisy, x, w = case(kind, batch=70)
+    x, w = (v.detach().to(dtype).requires_grad_() for v in (x, w))
+    found = []
+    for workers in (1, 2, 3):
+        values = pattern_values(noisy, x, w, random_observables(3, 5), (0, 0, 0), workers)
+        found.append([values.detach(), *torch.autograd.grad(mixed(values).sum(), [x, w])])
+    assert found[0][0].dtype == dtype
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_a_sample_does_not_depend_on_the_others(kind: str) -> None:
+    noisy, x, w = case(kind, batch=37)
+    found = []
+    for count in (37, 5):
+        part = x[:count]
+        values = pattern_values(noisy, part, w, random_observables(3, 6), (7, 0, 0), 1)
+        (slopes,) = torch.autograd.grad(mixed(values).sum(), [x])
+        found.append((values[:5], slopes[:5]))
+    for whole, alone in zip(*found, strict=True):
+        assert torch.equal(whole, alone)
+
+
+def test_an_empty_batch() -> None:
+    noisy, x, w = case("pauli")
+    for shared in (False, True):
+        values = pattern_values(noisy, x[:0], w, Observables.parse(None, 3), (0, 0, 0), 2, shared)
+        assert values.shape == (0, 3)
+        assert torch.autograd.grad(values.sum(), [w])[0].tolist() == [0.0] * len(w)
+
+
+def test_second_derivatives_are_refused() -> None:
+    noisy, x, w = case("pauli")
+    values = pattern_values(noisy, x, w, Observables.parse(None, 3), (0, 0, 0), 1)
+    with pytest.raises(RuntimeError, match="first derivatives only, but create_graph=True"):
+        torch.autograd.grad(values.sum(), [w], create_graph=True)
+
+
+def test_what_does_not_fit_in_memory_is_refused() -> None:
+    circuit = QuantumCircuit(40)
+    circuit.id(0)
+    noisy = bind(lower(circuit), "pauli")
+    x = torch.zeros(1, 0)
+    with pytest.raises(ValueError, match=r"a state of 40 qubits .* takes .* GiB"):
+        pattern_values(noisy, x, torch.zeros(0), Observables.parse(None, 40), (0, 0, 0), 1)
+
+
+def test_a_channel_on_three_qubits_is_refused() -> None:
+    noisy, x, w = case("pauli")
+    wide = NoiseUse(Channel.depolarizing(0.1, 3), (0, 1, 2), "wide")
+    noisy = replace(noisy, operations=(*noisy.operations, wide))
+    with pytest.raises(ValueError, match="a channel acts on 3 qubits"):
+        pattern_values(noisy, x, w, Observables.parse(None, 3), (0, 0, 0), 1)

@@ -68,6 +68,16 @@ def test_every_pattern_has_its_probability_given_an_error() -> None:
         assert abs(count - expected) <= 4 * np.sqrt(expected * (1 - chance)), pattern
 
 
+def test_every_pattern_has_its_probability_among_all() -> None:
+    errors, batch, runs = Errors.make(PLACES), 1000, 40
+    found = patterns(errors.draw(batch, runs, (1, 2, 3), among_all=True), batch * runs, len(PLACES))
+    seen = {tuple(p): n for p, n in zip(*np.unique(found, axis=0, return_counts=True), strict=True)}
+    for pattern in itertools.product(*(range(len(p)) for p in PLACES)):
+        chance = np.prod([p[k] for p, k in zip(PLACES, pattern, strict=True)])
+        expected, count = batch * runs * chance, seen.get(pattern, 0)
+        assert abs(count - expected) <= 4 * np.sqrt(expected * (1 - chance)), pattern
+
+
 def test_rare_errors_do_not_take_many_runs() -> None:
     errors = Errors.make([np.array([1 - 1e-9, 1e-9])] * 50)
     drawn = errors.draw(1, 200, (0, 0, 0))
@@ -87,6 +97,9 @@ def test_draws_depend_on_seed_sample_and_run_alone() -> None:
     part = patterns(errors.draw(3, 11, (5, 6, 7)), 33, 4).reshape(3, 11, 4)
     assert (full[:3, :11] == part).all()
     assert (full[0] != full[1]).any() and (full[:, 0] != full[:, 1]).any()
+    every = patterns(errors.draw(7, 30, (5, 6, 7), among_all=True), 210, 4).reshape(7, 30, 4)
+    some = patterns(errors.draw(3, 11, (5, 6, 7), among_all=True), 33, 4).reshape(3, 11, 4)
+    assert (every[:3, :11] == some).all()
     for seed in ((5, 6, 8), (5, 7, 7), (6, 6, 7), (2**63, 6, 7)):
         assert (patterns(errors.draw(7, 30, seed), 210, 4).reshape(7, 30, 4) != full).any(), seed
 
@@ -103,3 +116,6 @@ def test_without_noise_or_runs_nothing_is_drawn() -> None:
     assert Errors.make([]).none == 1.0
     assert len(Errors.make([]).draw(3, 4, (0, 0, 0)).run) == 0
     assert len(Errors.make(PLACES).draw(0, 4, (0, 0, 0)).run) == 0
+    rare = Errors.make([np.array([1 - 1e-9, 1e-9])])
+    assert len(rare.draw(3, 4, (0, 0, 0), among_all=True).run) == 0
+    assert len(none.draw(3, 4, (0, 0, 0), among_all=True).run) == 0

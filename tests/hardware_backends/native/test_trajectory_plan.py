@@ -58,6 +58,23 @@ def test_without_noise_there_are_no_runs() -> None:
     assert len(made.lanes(17, 100, (0, 0, 0)).sample) == 2
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 16, 37])
+def test_a_pattern_is_one_lane_of_each_sample(batch: int, shared: bool) -> None:
+    made = plan(Channel.pauli({"X": 0.05}))
+    lanes = made.patterns(batch, (0, 0, 0), shared)
+    assert lanes.sample.shape == (-(-batch // 16), 16)
+    assert (lanes.sample.ravel()[lanes.position] == np.arange(batch)).all()
+    assert (lanes.weight.ravel()[lanes.position] == 1).all()
+    assert lanes.weight.sum() == batch
+    units = np.repeat(np.arange(len(lanes.sample)), np.diff(lanes.first_event))
+    at = 16 * units + lanes.events[:, 1]
+    assert set(at) <= set(lanes.position)
+    found = [{tuple(e) for e in lanes.events[at == lane][:, [0, 2]]} for lane in lanes.position]
+    if batch > 1:  # of some two errors in each run
+        assert all(found[0] == other for other in found) == shared
+
+
 def test_runs_with_the_same_errors_go_side_by_side() -> None:
     made = plan(Channel.pauli({"X": 1e-4}), layers=10)
     lanes = made.lanes(8, 64, (0, 0, 0))
