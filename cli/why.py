@@ -58,7 +58,7 @@ def why(
     from nisqkit.qml.error_budget_plot import budget_map
     from nisqkit.qml.evaluation import on_device
     from nisqkit.qml.plots import save_figure
-    from nisqkit.qml.post_measurement_norm import freeze_statistics, norms
+    from nisqkit.qml.post_measurement_norm import freeze_statistics, frozen_norms
     from nisqkit.qml.post_measurement_quantize import PostMeasurementQuantize
     from nisqkit.qml.proposals import propose
     from nisqkit.qml.runs import load_run
@@ -73,7 +73,7 @@ def why(
     loaded = load_run(run)
     dataset = _dataset(loaded)
     x, y = _test_samples(dataset, samples)
-    if norms(loaded.model):  # evaluated as on this device, as `nisqkit evaluate` does
+    if frozen_norms(loaded.model):  # evaluated as on this device, as `nisqkit evaluate` does
         moved = on_device(loaded.model, noise)
         freeze_statistics(moved, dataset.valid.features)
         loaded.model.load_state_dict(moved.state_dict(), strict=False)

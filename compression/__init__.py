@@ -1,7 +1,4 @@
-"""Compression of the classical parts of a hybrid model: distillation; pruning and quantisation.
-
-Pruning and quantisation are not implemented yet.
-"""
+"""Compression of a model: distillation of a teacher into a student."""
 
 if __name__ != "nisqkit.compression":
     raise ImportError(f"import nisqkit.compression, not {__name__}")

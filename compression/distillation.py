@@ -1,59 +1,78 @@
-"""Distillation: a student learns from a teacher's outputs, not only from the labels."""
+"""Distillation: a student learns from the logits of a teacher."""
 
 from __future__ import annotations
 
+from math import isfinite
+
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn import functional
 
 
 def distillation_loss(
-    student: Tensor,
-    teacher: Tensor,
+    student_logits: Tensor,
+    teacher_logits: Tensor,
     labels: Tensor | None = None,
     *,
     weight: float = 0.5,
     temperature: float = 2.0,
 ) -> Tensor:
-    """Distance of the student's softened probabilities from the teacher's, and the cross entropy.
+    """How far a student is from its teacher and from the labels.
 
-    ``weight T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - weight) CE(student,
-    labels)``, both as means over the batch, in nats. The factor ``T^2`` keeps the size of the
-    gradient as T changes. No gradient flows to the teacher.
+    ``weight T**2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - weight) cross entropy``
+    with ``T = temperature``, both as means over the samples, in nats. ``T**2`` keeps the gradient
+    of the first term at the same scale for every temperature. No gradient flows to the teacher.
 
-    Source: Hinton, Vinyals, Dean, arXiv:1503.02531.
+    Source: Hinton, Vinyals and Dean 2015 (arXiv:1503.02531).
 
     Args:
-        student: Logits, shape ``(N, C)``.
-        teacher: Logits, the same shape; from any model, such as a noise-free one.
-        labels: Class indices, shape ``(N,)``; None only with ``weight=1``.
-        weight: Of the teacher, from 0 to 1.
-        temperature: T, above 0; higher ones show more of what the teacher thinks of wrong classes.
+        student_logits: (..., classes).
+        teacher_logits: (..., classes), such as those of the same circuit without noise.
+        labels: (...), the classes as integers; may be left out with ``weight=1``.
+        weight: share of the teacher, in [0, 1].
+        temperature: above 0; higher ones show more of how the teacher ranks the wrong classes.
+
+    Returns:
+        A scalar.
 
     Raises:
-        ValueError: Different shapes, no labels although they count, or options out of range.
+        ValueError: shapes that do not fit, a bad option, or no labels where they count.
 
     Example:
         >>> import torch
-        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-        >>> distillation_loss(logits, logits, weight=1.0).item()
-        0.0
+        >>> student = torch.tensor([[0.0, 0.0]], requires_grad=True)
+        >>> teacher = torch.tensor([[2.0, -2.0]])
+        >>> distillation_loss(student, teacher, weight=1.0).backward()
+        >>> student.grad  # T (softmax(student / T) - softmax(teacher / T))
+        tensor([[-0.7616,  0.7616]])
     """
-    if student.shape != teacher.shape:
+    if student_logits.dim() == 0 or student_logits.shape != teacher_logits.shape:
         raise ValueError(
-            f"the student's logits have shape {tuple(student.shape)} and the teacher's "
-            f"{tuple(teacher.shape)}: both must classify the same samples into the same classes"
+            f"logits have the shapes {tuple(student_logits.shape)} (student) and "
+            f"{tuple(teacher_logits.shape)} (teacher); both must be the same (..., classes)"
         )
     if not 0 <= weight <= 1:
-        raise ValueError(f"weight={weight} must be between 0 (labels only) and 1 (teacher only)")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature} must be a positive number, such as 2.0")
-    if labels is None and weight < 1:
-        raise ValueError(f"with weight={weight} labels count: give them, or weight=1")
-    soft = kl_div(
-        log_softmax(student / temperature, dim=-1),
-        log_softmax(teacher.detach() / temperature, dim=-1),
+        raise ValueError(f"weight must be in [0, 1], got {weight}")
+    if not (temperature > 0 and isfinite(temperature)):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    classes = student_logits.shape[-1]
+    student = student_logits.reshape(-1, classes)
+    teacher = teacher_logits.detach().reshape(-1, classes)
+    loss = (weight * temperature**2) * functional.kl_div(
+        functional.log_softmax(student / temperature, dim=-1),
+        functional.log_softmax(teacher / temperature, dim=-1),
         reduction="batchmean",
         log_target=True,
     )
-    loss = weight * temperature**2 * soft
-    return loss if labels is None else loss + (1 - weight) * cross_entropy(student, labels)
+    if weight == 1:
+        return loss
+    if labels is None:
+        raise ValueError(
+            f"with weight={weight} the labels count, too: pass labels, or weight=1 for the teacher "
+            "alone"
+        )
+    if labels.shape != student_logits.shape[:-1]:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, "
+            f"expected {tuple(student_logits.shape[:-1])}: one class per sample"
+        )
+    return loss + (1 - weight) * functional.cross_entropy(student, labels.reshape(-1))

@@ -23,6 +23,7 @@ from nisqkit.qml.classifiers import classifier as classifier
 from nisqkit.qml.classifiers import classifier_circuit as classifier_circuit
 from nisqkit.qml.injection import Injection
 from nisqkit.qml.layer import QuantumLayer
+from nisqkit.qml.post_measurement_norm import freeze_statistics
 
 
 def load_function(spec: str) -> Callable[..., object]:
@@ -109,9 +110,10 @@ def load_model(spec: str, num_features: int, num_classes: int) -> nn.Module:
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"model={spec!r} has no parameters to train")
-    model.eval()
+    tried, samples = copy.deepcopy(model).eval(), torch.zeros(2, num_features)
     with torch.no_grad(), _in_one_line(spec, f"run on 2 samples of {num_features} features"):
-        shape = tuple(model(torch.zeros(2, num_features)).shape)
+        freeze_statistics(tried, samples)
+        shape = tuple(tried(samples).shape)
     model.train()
     if shape != (2, num_classes):
         raise ValueError(

@@ -1,64 +1,83 @@
-"""Post-measurement quantisation: measured values rounded to a few levels, which denoises them."""
+"""Post-measurement quantisation: small errors of an outcome round away."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 
 class PostMeasurementQuantize(nn.Module):
-    """Round values to equally spaced levels: what noise moved a little falls back into place.
+    """Round each outcome to the nearest of a few evenly spaced values.
 
-    ``Q(y) = round((clip(y) + limit) / step) step - limit`` with ``step = 2 limit / (levels - 1)``:
-    of any shape, the same in training and in evaluation. The gradient passes straight through, as
-    if nothing was rounded or clipped. It belongs behind a `PostMeasurementNorm`, whose values
-    have variance 1.
+    ``Q(y) = round((clip(y) + limit) / step) step - limit`` with ``step = 2 limit / (levels - 1)``,
+    where ``clip`` keeps ``y`` within ``[-limit, limit]``; any shape. An error of less than half a
+    step to the nearest level is removed, a larger one becomes a whole step. The gradient passes
+    straight through: it is 1 everywhere, also where values are clipped. Training and evaluation do
+    the same.
 
-    Source: Wang et al., QuantumNAT, DAC 2022 (arXiv:2110.11331), section 3.3.
+    It goes behind `PostMeasurementNorm`, whose outputs have standard deviation 1; the published
+    settings are 3 to 6 levels and a limit of 2. The `centroid_loss` pulls outcomes to the levels;
+    `centroid_losses` collects it for a whole model.
+
+    Source: Wang et al., QuantumNAT, DAC 2022 (arXiv:2110.11331); the straight-through gradient is
+    that of Bengio et al. 2013 (arXiv:1308.3432).
 
     Args:
-        levels: How many.
-        limit: The outer levels are at ``-limit`` and ``limit``.
+        levels: number of values.
+        limit: the largest value; the smallest is ``-limit``.
 
     Raises:
-        ValueError: Fewer than two levels, or a limit that is not positive.
+        ValueError: fewer than 2 levels, or a limit that is not positive.
 
     Example:
-        >>> PostMeasurementQuantize(levels=5)(torch.tensor([-3.0, -0.4, 0.6, 1.2]))
-        tensor([-2.,  0.,  1.,  1.])
+        >>> PostMeasurementQuantize(levels=5)(torch.tensor([-3.0, -0.6, 0.2, 1.4]))
+        tensor([-2., -1.,  0.,  1.])
     """
 
     def __init__(self, levels: int = 5, limit: float = 2.0) -> None:
         super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels={levels} must be at least 2")
-        if not 0 < limit < float("inf"):
-            raise ValueError(f"limit={limit} must be a positive number, such as 2.0")
+        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2:
+            raise ValueError(f"levels must be an integer of at least 2, got {levels!r}")
+        if not (limit > 0 and isfinite(limit)):
+            raise ValueError(f"limit must be positive and finite, got {limit!r}")
         self.levels, self.limit = levels, limit
 
+    @property
     def centroids(self) -> Tensor:
-        """The levels in order, shape ``(levels,)``."""
-        return torch.linspace(-self.limit, self.limit, self.levels)
+        """The values that come out: ``(levels,)``.
+
+        Example:
+            >>> PostMeasurementQuantize(levels=5).centroids
+            tensor([-2., -1.,  0.,  1.,  2.])
+        """
+        return self._round(torch.linspace(-self.limit, self.limit, self.levels))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Round."""
-        return y + (self._rounded(y) - y).detach()
+        """Round, with a gradient of 1."""
+        # y - y.detach() is exactly 0, so that values are exactly levels; y + (Q - y) would not be.
+        return self._round(y.detach()) + (y - y.detach())
 
     def centroid_loss(self, y: Tensor) -> Tensor:
-        """Mean square distance of values to their levels, which draws them there.
+        """Mean of ``(y - Q(y))**2`` over all elements, with ``Q(y)`` held fixed.
 
-        The levels are held fixed, so that the gradient is ``2 (y - Q(y)) / N``; with Q's own
-        straight-through gradient both would cancel, and the loss would do nothing.
+        The gradient is ``2 (y - Q(y)) / N``. With the straight-through gradient in ``Q(y)`` it
+        would be exactly zero, as it is in the code that was released with the paper.
+
+        Example:
+            >>> y = torch.tensor([0.2, 1.4], requires_grad=True)
+            >>> PostMeasurementQuantize(levels=5).centroid_loss(y).backward()
+            >>> y.grad
+            tensor([0.2000, 0.4000])
         """
-        return (y - self._rounded(y).detach()).square().mean()
+        return (y - self._round(y.detach())).square().mean()
 
-    def _rounded(self, y: Tensor) -> Tensor:
+    def _round(self, y: Tensor) -> Tensor:
         step = 2 * self.limit / (self.levels - 1)
-        clipped = y.clamp(-self.limit, self.limit)
-        return ((clipped + self.limit) / step).round() * step - self.limit
+        return ((y.clamp(-self.limit, self.limit) + self.limit) / step).round() * step - self.limit
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -67,29 +86,34 @@ class PostMeasurementQuantize(nn.Module):
 
 @contextmanager
 def centroid_losses(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the centroid loss of every `PostMeasurementQuantize` that runs in the block.
+    """Collect the centroid loss of every `PostMeasurementQuantize` that runs inside the block.
+
+    The list grows by one scalar per quantiser and forward pass, in the order in which they run:
+    ``with centroid_losses(model) as losses: logits = model(x)``, then
+    ``loss = cross_entropy(logits, y) + weight * sum(losses)``. A model without quantisers leaves it
+    empty, and its sum is 0.
 
     Args:
-        model: Any module.
-
-    Yields:
-        A list that is filled as the model runs: one scalar per quantiser and pass.
+        model: any module.
 
     Example:
-        >>> model = nn.Sequential(nn.Linear(2, 2), PostMeasurementQuantize())
+        >>> model = nn.Sequential(nn.Tanh(), PostMeasurementQuantize(levels=3))
         >>> with centroid_losses(model) as losses:
-        ...     y = model(torch.rand(4, 2))
-        >>> len(losses), losses[0].requires_grad
-        (1, True)
+        ...     _ = model(torch.tensor([0.0, 20.0]))
+        >>> losses
+        [tensor(0.5000)]
     """
     losses: list[Tensor] = []
 
-    def collect(part: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(part, PostMeasurementQuantize)
-        losses.append(part.centroid_loss(arguments[0]))
+    def collect(quantize: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(quantize, PostMeasurementQuantize)
+        losses.append(quantize.centroid_loss(args[0]))
 
-    found = [m for m in model.modules() if isinstance(m, PostMeasurementQuantize)]
-    hooks = [part.register_forward_hook(collect) for part in found]
+    hooks = [
+        module.register_forward_hook(collect)
+        for module in model.modules()
+        if isinstance(module, PostMeasurementQuantize)
+    ]
     try:
         yield losses
     finally:

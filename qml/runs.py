@@ -23,7 +23,7 @@ from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free
 from nisqkit.qml.fit import check_same_data, check_same_model
 from nisqkit.qml.metrics import Evaluation
-from nisqkit.qml.post_measurement_norm import freeze_statistics, norms
+from nisqkit.qml.post_measurement_norm import freeze_statistics, frozen_norms
 from nisqkit.qml.run_folder import runs_below
 from nisqkit.qml.training import build_model, load_data, torch_settings
 
@@ -136,7 +136,7 @@ def predict(run: Run, features: NDArray[np.float32]) -> tuple[list[str], NDArray
         Post-measurement normalisation takes its statistics from the run's validation split.
     """
     model = copy.deepcopy(noise_free(run.model))
-    if norms(model):  # those of the checkpoint are of the training noise
+    if frozen_norms(model):  # those of the checkpoint are of the training noise
         freeze_statistics(model, load_data(run.config).valid.features)
     scores = torch.softmax(logits(model, features).double(), dim=1).numpy()
     return [run.class_names[k] for k in scores.argmax(axis=1)], scores
