@@ -20,6 +20,7 @@ from nisqkit.cli.demo import demo
 from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.train import train
+from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
 
 INTERRUPTED = 130
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(transfer)
 app.command()(device)
 app.command()(why)
 app.command()(demo)
