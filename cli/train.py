@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nisqkit.cli import train_options as options
 from nisqkit.cli.console import accuracy_table, console, device_names, with_interval
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 # Options that are not given stay None, and the config's own default holds; a resumed run takes
 # them from its folder. The texts of the defaults are for --help.
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
-_NOISE = "Noise-aware training"
 
 
 def train(
@@ -86,119 +86,20 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    noise_aware: Annotated[
-        bool,
-        typer.Option(
-            "--noise-aware",
-            help="Short for --nodes 2 --norm --quantize 5 --noise exact, as far as these are not "
-            "given; needs one --device.",
-            rich_help_panel=_NOISE,
-        ),
-    ] = False,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            help="Train on the noise of the --device: exact (its full noise, with exact "
-            "gradients), gates (random Pauli errors), outcomes or angles (normal errors).",
-            show_default="noise-free",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    noise_factor: Annotated[
-        float | None,
-        typer.Option(
-            help="Multiply the noise of training.", show_default="1.0", rich_help_panel=_NOISE
-        ),
-    ] = None,
-    noise_schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the noise factor: constant, linear, cosine-up or cosine-down.",
-            show_default="constant",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    ideal_encoder: Annotated[
-        bool | None,
-        typer.Option(
-            "--ideal-encoder/--noisy-encoder",
-            help="Leave out the noise before the first trained gate.",
-            show_default="noisy",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="Qubits of the device, such as 0,1,3,4.",
-            show_default="chosen by Qiskit",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            help="Circuits one behind the other: values measured by one are angles of the next.",
-            show_default="1",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    norm: Annotated[
-        bool | None,
-        typer.Option(
-            "--norm/--no-norm",
-            help="Normalise the values between nodes.",
-            show_default="no",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    quantize: Annotated[
-        int | None,
-        typer.Option(
-            metavar="LEVELS",
-            help="Round the values between nodes to this many levels; 0: to none.",
-            show_default="none",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    centroid_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of the distance to the levels in the loss.",
-            show_default="0.1",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    native: Annotated[
-        bool | None,
-        typer.Option(
-            "--native/--logical",
-            help="Train the angles of the transpiled circuit, or those of the ansatz.",
-            show_default="logical",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            help="Learn from this finished run as well, which is asked noise-free.",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
-    distill_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of the teacher in the loss.", show_default="0.5", rich_help_panel=_NOISE
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            help="At which student and teacher are compared.",
-            show_default="2.0",
-            rich_help_panel=_NOISE,
-        ),
-    ] = None,
+    noise_aware: options.NoiseAware = False,
+    noise: options.NoiseKind = None,
+    noise_factor: options.NoiseFactor = None,
+    noise_schedule: options.NoiseSchedule = None,
+    ideal_encoder: options.IdealEncoder = None,
+    layout: options.Layout = None,
+    nodes: options.Nodes = None,
+    norm: options.Norm = None,
+    quantize: options.Quantize = None,
+    centroid_weight: options.CentroidWeight = None,
+    native: options.Native = None,
+    teacher: options.Teacher = None,
+    distill_weight: options.DistillWeight = None,
+    temperature: options.Temperature = None,
     shots: Annotated[
         int | None,
         typer.Option(

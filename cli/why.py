@@ -57,8 +57,9 @@ def why(
     from nisqkit.qml.error_budget import error_budget
     from nisqkit.qml.error_budget_plot import budget_map
     from nisqkit.qml.evaluation import on_device
+    from nisqkit.qml.models import quantum_layers
     from nisqkit.qml.plots import save_figure
-    from nisqkit.qml.post_measurement_norm import freeze_statistics, frozen_norms
+    from nisqkit.qml.post_measurement_norm import freeze_statistics
     from nisqkit.qml.post_measurement_quantize import PostMeasurementQuantize
     from nisqkit.qml.proposals import propose
     from nisqkit.qml.runs import load_run
@@ -73,27 +74,29 @@ def why(
     loaded = load_run(run)
     dataset = _dataset(loaded)
     x, y = _test_samples(dataset, samples)
-    if frozen_norms(loaded.model):  # evaluated as on this device, as `nisqkit evaluate` does
-        moved = on_device(loaded.model, noise)
-        freeze_statistics(moved, dataset.valid.features)
-        loaded.model.load_state_dict(moved.state_dict(), strict=False)
+    model, on = loaded.model, None
+    if quantum_layers(model):  # as `nisqkit evaluate` does: with its layout, and statistics there
+        model = on_device(model, noise)
+        freeze_statistics(model, dataset.valid.features)
+    else:
+        on = noise  # refused below
     columns = (TextColumn("{task.description}"), BarColumn(20), TimeRemainingColumn())
     with torch_settings(loaded.config), Progress(*columns, console=console, transient=True) as bar:
         first = bar.add_task("the error budget", total=1.0)
         second = bar.add_task("trying proposals", total=1.0)
         budget = error_budget(
-            loaded.model,
+            model,
             x,
             y,
-            noise=noise,
+            noise=on,
             idle=idle,
             progress=lambda done: bar.update(first, completed=done),
         )
         proposals = propose(
-            loaded.model,
+            model,
             x,
             y,
-            noise=noise,
+            noise=on,
             idle=idle,
             progress=lambda done: bar.update(second, completed=done),
         )

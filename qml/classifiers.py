@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from qiskit import QuantumCircuit
 from torch import Tensor, nn
 
@@ -152,7 +153,7 @@ def classifier(
         layout: as in `QuantumLayer`, for all nodes.
         inject: as in `QuantumLayer`.
         shots: as in `QuantumLayer`.
-        seed: of the initial weights and the shots; node k takes ``seed + k``.
+        seed: of the initial weights and the shots; each node has its own, made from this one.
 
     Raises:
         ValueError: an unknown name, qubits that do not divide into groups for the classes, no
@@ -193,7 +194,14 @@ def classifier(
             layout=layout,
             inject=inject,
             shots=shots,
-            seed=None if seed is None else seed + node,
+            seed=_seed_of(node, seed),
         )
         parts.append(native_layer(layer) if native else layer)
     return nn.Sequential(*parts, head)
+
+
+def _seed_of(node: int, seed: int | None) -> int | None:
+    """The seed of a node: ``seed + node`` would be that of another node of the next seed."""
+    if seed is None or node == 0:
+        return seed
+    return int(np.random.SeedSequence((seed, node)).generate_state(1)[0])

@@ -54,7 +54,8 @@ class TrainConfig:
         noise_factor: the noise factor T, by which the injected noise is multiplied.
         noise_schedule: ``"constant"``, or over the epochs ``"linear"`` or ``"cosine-up"`` from 0 to
             T or ``"cosine-down"`` from T to 0.
-        ideal_encoder: inject no noise before the first gate that is trained.
+        ideal_encoder: inject no noise before the first gate that is trained; with ``"exact"`` and
+            ``"gates"``.
         layout: the device's qubit for each qubit of the circuit; None lets Qiskit choose.
         shots: measurements per circuit on devices, and in training on every backend but
             ``"native"``; None: exact expectation values.
@@ -156,10 +157,16 @@ class TrainConfig:
             raise ValueError(f"distill_weight={self.distill_weight!r} must be above 0, up to 1")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature={self.temperature!r} must be a positive number")
-        if not 0 <= self.warmup_epochs < self.epochs:
+        warmup = self.warmup_epochs
+        if not isinstance(warmup, int) or not 0 <= warmup < self.epochs:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs!r} must be 0 or more, and less than "
+                f"warmup_epochs={warmup!r} must be a whole number of 0 or more, and less than "
                 f"epochs={self.epochs}"
+            )
+        if self.noise_schedule != "constant" and self.epochs == 1:
+            raise ValueError(
+                f"noise_schedule={self.noise_schedule!r} changes the noise from the first epoch to "
+                "the last, and there is one: train longer, or leave noise_schedule out"
             )
         for name, allowed in (("keep", KEEP), ("noise_schedule", NOISE_SCHEDULES)):
             if (value := getattr(self, name)) not in allowed:
@@ -194,8 +201,15 @@ class TrainConfig:
     def _check_idle(self) -> None:
         """Refuse what would change nothing."""
         default = {f.name: f.default for f in fields(self)}
+        for name in ("nodes", "norm", "quantize", "native"):
+            if self.model is not None and (value := getattr(self, name)) != default[name]:
+                raise ValueError(
+                    f"{name}={value!r} would change nothing beside model, which builds its own "
+                    "network: leave out one of them"
+                )
         for needed, there, idle in (
-            ("noise", self.noise is not None, ("noise_factor", "noise_schedule", "ideal_encoder")),
+            ("noise", self.noise is not None, ("noise_factor", "noise_schedule")),
+            ("noise in gates", self.noise in ("exact", "gates"), ("ideal_encoder",)),
             ("a device to train on", self.training_device is not None, ("layout", "native")),
             ("teacher", self.teacher is not None, ("distill_weight", "temperature")),
             ("nodes=2 or more", self.nodes > 1, ("norm", "quantize")),

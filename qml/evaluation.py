@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from nisqkit.noise.device import Device
 from nisqkit.qml.datasets import Dataset, Split
 from nisqkit.qml.metrics import Evaluation
-from nisqkit.qml.models import quantum_layers, with_backend
-from nisqkit.qml.post_measurement_norm import freeze_statistics
+from nisqkit.qml.models import kept_layout, quantum_layers, with_backend
+from nisqkit.qml.post_measurement_norm import freeze_statistics, frozen_norms
 
 BATCH = 512
 NOISE_FREE = "noise-free"
@@ -103,12 +103,25 @@ def evaluate_everywhere(
     """
     split = _limited(dataset.test, limit)
     noisy = [on_device(model, device, shots, backend) for device in devices]
-    clean = copy.deepcopy(noise_free(model))
-    freeze_statistics(clean, dataset.valid.features)
-    yield evaluate(clean, split, dataset.class_names)
+    yield evaluate(calibrated(noise_free(model), dataset.valid), split, dataset.class_names)
     for device, moved in zip(devices, noisy, strict=True):
-        freeze_statistics(moved, dataset.valid.features)
+        freeze_statistics(moved, dataset.valid.features)  # a copy already
         yield replace(evaluate(moved, split, dataset.class_names, device.name), shots=shots)
+
+
+def calibrated(model: nn.Module, valid: Split) -> nn.Module:
+    """The model as it is evaluated where it stands: with statistics from the validation split.
+
+    Args:
+        model: any module; it is left as it is, and returned if it has no `PostMeasurementNorm`
+            with frozen statistics.
+        valid: the validation split.
+    """
+    if not frozen_norms(model):
+        return model
+    result = copy.deepcopy(model)
+    freeze_statistics(result, valid.features)
+    return result
 
 
 def on_device(
@@ -131,9 +144,11 @@ def on_device(
     # imports and declares the kernels of both noisy engines
     from nisqkit.hardware_backends.native.noisy import NoisyBackend
 
-    engine = NoisyBackend(device)
-    programs = [layer.program for layer in quantum_layers(model).values()]
-    exact = all(engine.method_for(program) == "density" for program in programs)
+    exact = all(
+        NoisyBackend(device, layout=kept_layout(layer, device)).method_for(layer.program)
+        == "density"
+        for layer in quantum_layers(model).values()
+    )
     return with_backend(model, "native" if exact else "aer", noise=device, shots=shots)
 
 

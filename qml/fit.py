@@ -7,7 +7,6 @@ at any moment and resumed ends with the weights of the run that was not, bit for
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import signal
 import threading
@@ -35,6 +34,13 @@ from nisqkit.qml.post_measurement_norm import PostMeasurementNorm as _Norm
 from nisqkit.qml.post_measurement_norm import freeze_statistics
 from nisqkit.qml.post_measurement_quantize import centroid_losses
 from nisqkit.qml.run_folder import RunFolder
+from nisqkit.qml.same_run import check_same_data as check_same_data
+from nisqkit.qml.same_run import (
+    check_same_model,
+    check_same_teacher,
+    data_fingerprint,
+    teacher_fingerprint,
+)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -120,12 +126,12 @@ def fit(
     optimizer = make_optimizer(model, config)
     features, labels = dataset.train.tensors()
     steps = num_steps(len(labels), config.batch_size, model)
-    state, replayed = _restore(folder, dataset, model, optimizer, steps)
+    state, replayed = _restore(folder, dataset, model, optimizer, steps, teacher)
     watcher.started(config.epochs, steps, state.epoch * steps + state.step, replayed)
 
     def save() -> None:
         if folder is not None:
-            folder.save(_checkpoint(config, dataset, model, optimizer, state))
+            folder.save(_checkpoint(config, dataset, model, optimizer, state, teacher))
 
     with _ctrl_c() as pressed:
         while state.epoch < config.epochs and not _out_of_patience(state, config):
@@ -297,6 +303,7 @@ def _checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: State,
+    teacher: Tensor | None,
 ) -> dict[str, Any]:
     return {
         "config": config.to_dict(),
@@ -304,6 +311,7 @@ def _checkpoint(
         "described": describe(model),
         "structure": structure(model),
         "data": data_fingerprint(dataset),
+        "teacher": None if teacher is None else teacher_fingerprint(teacher),
         "num_features": dataset.num_features,
         "class_names": list(dataset.class_names),
         "torch": version("torch"),
@@ -319,6 +327,7 @@ def _restore(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     steps: int,
+    teacher: Tensor | None,
 ) -> tuple[State, int]:
     """Load the checkpoint, if there is one; returns the state and the steps replayed so far."""
     state = State()
@@ -328,6 +337,7 @@ def _restore(
     if checkpoint is not None:
         check_same_model(checkpoint, model, str(folder.checkpoint_file))
         check_same_data(checkpoint, dataset, str(folder.checkpoint_file))
+        check_same_teacher(checkpoint, teacher, str(folder.checkpoint_file))
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         state = State(**{f.name: checkpoint[f.name] for f in fields(State)})
@@ -343,58 +353,6 @@ def _restore(
     folder.write_progress(done, replayed)
     folder.write_metrics(state.history)
     return state, replayed
-
-
-def check_same_model(checkpoint: dict[str, Any], model: nn.Module, where: str) -> None:
-    """Refuse a checkpoint of another model, and say which of its parts differ.
-
-    Args:
-        checkpoint: as `load_checkpoint` returned it.
-        model: what its weights are meant for.
-        where: the checkpoint's path, for the message.
-
-    Raises:
-        ValueError: the fingerprints differ.
-    """
-    if checkpoint["fingerprint"] != fingerprint(model):
-        then, now = checkpoint.get("structure", {}), structure(model)
-        names = [name for name in then | now if then.get(name) != now.get(name)]
-        different = [f"{k} ({then.get(k, 'absent')}, now {now.get(k, 'absent')})" for k in names]
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
-        raise ValueError(
-            f"{where} holds {checkpoint['described']}, but the config describes {describe(model)}: "
-            f"different are {', '.join(different[:5])}{more}, so its weights cannot be used. Was "
-            "the model's code changed since?"
-        )
-
-
-def check_same_data(checkpoint: dict[str, Any], dataset: Dataset, where: str) -> None:
-    """Refuse a checkpoint that was trained on other data.
-
-    Args:
-        checkpoint: as `load_checkpoint` returned it.
-        dataset: the data as they are now.
-        where: the checkpoint's path, for the message.
-
-    Raises:
-        ValueError: a sample, a label, or the split differs.
-    """
-    if checkpoint["data"] != data_fingerprint(dataset):
-        raise ValueError(
-            f"{where} was trained on other data than {dataset.name!r} holds now "
-            f"({len(dataset.train)} training samples of {dataset.num_features} features): "
-            "put the old data back, or train again"
-        )
-
-
-def data_fingerprint(dataset: Dataset) -> str:
-    """Identify a dataset: the names of its classes, and every number in its three splits."""
-    digest = hashlib.sha256("\n".join(dataset.class_names).encode())
-    for split in (dataset.train, dataset.valid, dataset.test):
-        digest.update(str(split.features.shape).encode())
-        digest.update(np.ascontiguousarray(split.features).tobytes())
-        digest.update(np.ascontiguousarray(split.labels).tobytes())
-    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def with_backend(
         backend: as in `QuantumLayer`.
         noise: as in `QuantumLayer`.
         shots: as in `QuantumLayer`.
-        layout: as in `QuantumLayer`; None: layers that have this noise already keep their layout.
+        layout: as in `QuantumLayer`; None: layers keep theirs if this noise is of the same device.
         inject: as in `QuantumLayer`.
 
     Raises:
@@ -166,11 +166,10 @@ def with_backend(
         if not isinstance(layer, QuantumLayer):
             continue
         if layer not in moved:
-            stays = layout is None and noise is not None and layer.execution.noise == noise
             moved[layer] = layer.with_backend(
                 backend,
                 noise=noise,
-                layout=layer.execution.layout if stays else layout,
+                layout=kept_layout(layer, noise) if layout is None else layout,
                 shots=shots,
                 inject=inject,
             )
@@ -179,6 +178,15 @@ def with_backend(
         parent, _, child = name.rpartition(".")
         setattr(result.get_submodule(parent), child, moved[layer])
     return result
+
+
+def kept_layout(layer: QuantumLayer, noise: Device | NoiseModel | None) -> tuple[int, ...] | None:
+    """The layout of a layer, if this noise is of the device that it belongs to."""
+    before, now = (
+        given.device if isinstance(given, NoiseModel) else given
+        for given in (layer.execution.noise, noise)
+    )
+    return layer.execution.layout if now is not None and now == before else None
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import os
 import zipfile
@@ -20,11 +19,11 @@ from torch import nn
 from nisqkit.noise.device import Device
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
-from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free
-from nisqkit.qml.fit import check_same_data, check_same_model
+from nisqkit.qml.evaluation import calibrated, evaluate_everywhere, logits, noise_free
 from nisqkit.qml.metrics import Evaluation
-from nisqkit.qml.post_measurement_norm import freeze_statistics, frozen_norms
+from nisqkit.qml.post_measurement_norm import frozen_norms
 from nisqkit.qml.run_folder import runs_below
+from nisqkit.qml.same_run import check_same_data, check_same_model
 from nisqkit.qml.training import build_model, load_data, torch_settings
 
 
@@ -134,10 +133,15 @@ def predict(run: Run, features: NDArray[np.float32]) -> tuple[list[str], NDArray
         The class name of every sample, and the probability of every class, shape ``(N, C)``: the
         softmax of the model's outputs, which is no calibrated probability of being right.
         Post-measurement normalisation takes its statistics from the run's validation split.
+
+    Raises:
+        ValueError: with such a normalisation, data of the run that changed since.
     """
-    model = copy.deepcopy(noise_free(run.model))
+    model = noise_free(run.model)
     if frozen_norms(model):  # those of the checkpoint are of the training noise
-        freeze_statistics(model, load_data(run.config).valid.features)
+        dataset = load_data(run.config)
+        check_same_data(run.checkpoint, dataset, str(run.path))
+        model = calibrated(model, dataset.valid)
     scores = torch.softmax(logits(model, features).double(), dim=1).numpy()
     return [run.class_names[k] for k in scores.argmax(axis=1)], scores
 

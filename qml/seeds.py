@@ -107,6 +107,7 @@ def model_name(config: TrainConfig) -> str:
     else:
         parts = [config.circuit, f"depth {config.depth}"]
         parts += [f"{config.nodes} nodes"] if config.nodes > 1 else []
+        parts += ["native angles"] if config.native else []
         parts += ["normalised"] if config.norm else []
         parts += [f"{config.quantize} levels"] if config.quantize else []
     if (device := config.training_device) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,14 @@ from nisqkit.noise.device import Device
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset, load_dataset, load_npz
-from nisqkit.qml.evaluation import evaluate_everywhere, logits, noise_free, on_device
-from nisqkit.qml.fit import State, Watcher, check_same_data, fit
+from nisqkit.qml.evaluation import (
+    calibrated,
+    evaluate_everywhere,
+    logits,
+    noise_free,
+    on_device,
+)
+from nisqkit.qml.fit import State, Watcher, fit
 from nisqkit.qml.injection import (
     InjectAngles,
     InjectExact,
@@ -36,8 +41,8 @@ from nisqkit.qml.models import (
     load_model,
     with_backend,
 )
-from nisqkit.qml.post_measurement_norm import freeze_statistics
 from nisqkit.qml.run_folder import RunFolder
+from nisqkit.qml.same_run import check_same_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +118,9 @@ def train(
         model = build_model(config, dataset.num_features, dataset.num_classes)
         for device in devices:  # found out now, not after training
             on_device(model, device, config.shots)
-        teacher = None if config.teacher is None else teacher_logits(config, dataset)
+        teacher = None
+        if config.teacher is not None and not (folder is not None and folder.finished):
+            teacher = teacher_logits(config, dataset)
         if folder is not None and not folder.holds_run:
             folder.start(config, _describe_run(config, dataset, model, devices))
         state, replayed = fit(
@@ -216,9 +223,7 @@ def teacher_logits(config: TrainConfig, dataset: Dataset) -> Tensor:
     of_seed = folder / f"seed{config.seed}"
     run = load_run(of_seed if of_seed.is_dir() else folder)
     check_same_data(run.checkpoint, dataset, f"the teacher {run.path}")
-    clean = copy.deepcopy(noise_free(run.model))
-    freeze_statistics(clean, dataset.valid.features)
-    return logits(clean, dataset.train.features)
+    return logits(calibrated(noise_free(run.model), dataset.valid), dataset.train.features)
 
 
 def _training_shots(config: TrainConfig) -> int | None:

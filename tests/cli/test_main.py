@@ -301,6 +301,19 @@ def test_predict_to_a_file_and_to_the_screen() -> None:
         ),
         (["train", "--shots", "100"], "shots=100 would change nothing: backend='native' trains"),
         (["train", "--model", "nowhere"], "must be 'module:function'"),
+        (["train", "--noise-aware"], "name a device (--device NAME)"),
+        (
+            ["train", "--noise-aware", "--device", "fake_lima", "--model", "m.py:f"],
+            "nodes=2 would change nothing beside model",
+        ),
+        (
+            [
+                *("train", "--noise-aware", "--device", "fake_lima", "--quantize", "0"),
+                *("--centroid-weight", "0.3"),
+            ],
+            "centroid_weight=0.3 would change nothing without quantize",
+        ),
+        (["train", "--layout", "1;2"], "--layout 1;2: give qubits of the device with commas"),
         (
             ["train", "--task", "mnist4", "--data-dir", "nowhere"],
             "is not a folder). Put t10k-images-idx3-ubyte.gz",

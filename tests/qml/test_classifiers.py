@@ -18,13 +18,21 @@ def test_nodes_follow_each_other_as_published() -> None:
     kinds = [QuantumLayer, PostMeasurementNorm, PostMeasurementQuantize]
     assert [type(part) for part in model[:-1]] == [*kinds, *kinds, QuantumLayer]
     first = QuantumLayer(encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=1)), "x", seed=5)
-    later = [QuantumLayer(angle(4).compose(u3_cu3(4, blocks=1)), "x", seed=5 + k) for k in (1, 2)]
+    later = [QuantumLayer(angle(4).compose(u3_cu3(4, blocks=1)), "x") for _ in range(2)]
+    for ours, theirs in zip(later, (model[3], model[6]), strict=True):
+        ours.load_state_dict(theirs.state_dict())
     norm, quantize = PostMeasurementNorm(4), PostMeasurementQuantize(4)
     y = quantize(norm(first(X)))
     y = later[1](quantize(norm(later[0](y))))
     expected = torch.stack([y[:, 0] + y[:, 1], y[:, 2] + y[:, 3]], dim=1)
     assert torch.allclose(model(X), expected, atol=1e-6)
     assert count_parameters(model) == 3 * 24
+
+
+def test_every_node_of_every_seed_starts_elsewhere() -> None:
+    models = [classifier(16, 4, depth=1, nodes=3, seed=seed) for seed in range(4)]
+    weights = torch.stack([layer.weights for model in models for layer in model[:3]])
+    assert len(weights.unique(dim=0)) == 12
 
 
 def test_options_reach_every_node() -> None:

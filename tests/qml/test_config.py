@@ -80,7 +80,20 @@ def test_task_name(config: TrainConfig, name: str) -> None:
         ({"distill_weight": 0.0}, "distill_weight=0.0 must be above 0, up to 1"),
         ({"temperature": 0.0}, "temperature=0.0 must be a positive number"),
         ({"keep": "lats"}, "unknown keep 'lats'; did you mean 'last'"),
-        ({"warmup_epochs": 30}, "warmup_epochs=30 must be 0 or more, and less than epochs=30"),
+        ({"warmup_epochs": 30}, "warmup_epochs=30 must be a whole number of 0 or more"),
+        ({"warmup_epochs": 1.5}, "warmup_epochs=1.5 must be a whole number of 0 or more, and less"),
+        (
+            {"noise": "gates", "devices": ("a",), "noise_schedule": "linear", "epochs": 1},
+            "noise_schedule='linear' changes the noise from the first epoch to the last, and there",
+        ),
+        (
+            {"noise": "angles", "devices": ("a",), "ideal_encoder": True},
+            "ideal_encoder=True would change nothing without noise in gates",
+        ),
+        (
+            {"model": "m:f", "nodes": 2},
+            "nodes=2 would change nothing beside model, which builds its own network",
+        ),
         ({"devices": ("a", "b"), "backend": "aer"}, "trains on one device, but 2 are given"),
         (
             {"devices": ("a", "b"), "noise": "exact"},

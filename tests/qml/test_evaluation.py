@@ -1,4 +1,5 @@
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -6,9 +7,11 @@ import torch
 from torch import nn
 
 from nisqkit.noise.device import Device
+from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.datasets import Split, load_dataset
 from nisqkit.qml.evaluation import (
     _limited,
+    calibrated,
     evaluate,
     evaluate_everywhere,
     logits,
@@ -127,3 +130,32 @@ def test_a_layout_stays_on_its_device_and_injection_does_not() -> None:
     elsewhere = on_device(model, lima)[0]  # type: ignore[index]
     assert elsewhere.execution.layout is None
     assert elsewhere.injection is None
+
+
+def test_a_layout_belongs_to_the_device_also_as_a_noise_model() -> None:
+    belem = Device.load("fake_belem")
+    pauli = NoiseModel.from_device(belem, "pauli")
+    model = classifier(16, 4, depth=1, noise=pauli, layout=[4, 3, 1, 2], seed=0)
+    assert on_device(model, belem)[0].execution.layout == (4, 3, 1, 2)  # type: ignore[index]
+
+
+class HoldsALock(nn.Module):
+    """Cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.lock = nn.Linear(16, 4), threading.Lock()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with self.lock:
+            return torch.Tensor(self.inner(x))
+
+
+def test_only_models_that_are_normalised_are_copied() -> None:
+    (result,) = evaluate_everywhere(HoldsALock(), DATA)
+    assert result.total == len(DATA.test)
+    assert calibrated(MODEL, DATA.valid) is MODEL
+    network = classifier(16, 4, depth=1, nodes=2, norm=True, seed=0)
+    ready = calibrated(network, DATA.valid)
+    assert ready.get_buffer("1.known")
+    assert not network.get_buffer("1.known")

@@ -4,13 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nisqkit.qml.checkpoint import load_checkpoint
 from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.datasets import load_dataset
 from nisqkit.qml.training import train
 
 # A process that forks one child after another. Each child trains until it kills itself, at the
@@ -21,6 +24,7 @@ from pathlib import Path
 import torch
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.fit import Watcher
+from nisqkit.qml.models import quantum_layers
 from nisqkit.qml.training import build_model, load_data, train
 
 out, config = Path(sys.argv[1]), TrainConfig.from_json(sys.argv[2])
@@ -61,10 +65,13 @@ def child(moment, number):
 
 # Imports scikit-learn and what optimisers need and loads the compiled kernels once for all
 # children; one sample runs in this thread, so that there is no other thread to lose by forking.
-load_data(config)
-model = build_model(config, 16, 4)
+data = load_data(config)
+model = build_model(config, data.num_features, data.num_classes)
 torch.optim.Adam(model.parameters())
-model(torch.zeros(1, 16)).sum().backward()
+for layer in quantum_layers(model).values():
+    x = torch.zeros(1, len(layer.program.inputs))
+    layer(x).sum().backward()
+    layer.eval()(x)
 for line in sys.stdin:
     moment, number = line.strip().split(",")
     pid = os.fork()
@@ -75,10 +82,34 @@ for line in sys.stdin:
 """
 
 
+CONFIG = TrainConfig(depth=1, epochs=4, batch_size=64, lr=0.05, checkpoint_every_steps=3)
+
+
+@pytest.fixture(params=["noise-free", "noise-aware"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> TrainConfig:
+    """Both have 8 steps per epoch."""
+    if request.param == "noise-free":
+        return CONFIG
+    digits, arrays = load_dataset("digits2"), {}
+    for name, count in (("train", 40), ("valid", 10), ("test", 10)):
+        part = getattr(digits, name)
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = part.features[:count], part.labels[:count]
+    np.savez(tmp_path / "few.npz", **arrays)
+    return replace(
+        CONFIG,
+        data=str(tmp_path / "few.npz"),
+        batch_size=5,
+        nodes=2,
+        norm=True,
+        quantize=5,
+        noise="gates",
+        noise_schedule="linear",
+        devices=("fake_belem",),
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs fork and /proc")
-def test_kill_9_at_any_moment_changes_no_bit(tmp_path: Path) -> None:
-    # 8 steps per epoch
-    config = TrainConfig(depth=1, epochs=4, batch_size=64, lr=0.05, checkpoint_every_steps=3)
+def test_kill_9_at_any_moment_changes_no_bit(config: TrainConfig, tmp_path: Path) -> None:
     kills = [
         ("step", 2),  # before there is any checkpoint
         ("torn file", 1),  # at step 3

@@ -7,6 +7,7 @@ import torch
 
 from nisqkit.qml.checkpoint import load_checkpoint, save_checkpoint
 from nisqkit.qml.config import TrainConfig
+from nisqkit.qml.datasets import load_dataset
 from nisqkit.qml.evaluation import logits
 from nisqkit.qml.runs import evaluate_run, load_run, predict, read_features
 from nisqkit.qml.training import TrainResult, train
@@ -119,6 +120,67 @@ def test_a_model_with_another_activation(tmp_path: Path) -> None:
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*checkpoint\.pt"):
         load_run(tmp_path)
+
+
+# --- networks with normalisation, trained on a device ---
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """On data of its own, in a file that tests change."""
+    folder = tmp_path_factory.mktemp("runs")
+    digits = load_dataset("digits2")
+    parts = [digits.train, digits.valid]
+    features = np.concatenate([part.features[:40] for part in parts])
+    np.savez(
+        folder / "own.npz",
+        features=features,
+        labels=np.concatenate([part.labels[:40] for part in parts]),
+    )
+    config = TrainConfig(
+        data=str(folder / "own.npz"),
+        depth=1,
+        epochs=2,
+        nodes=2,
+        norm=True,
+        quantize=5,
+        noise="gates",
+        devices=("fake_yorktown",),
+    )
+    return train(config, out=folder / "run", pictures=False)
+
+
+def test_a_network_is_evaluated_and_predicts_as_its_report_says(network: TrainResult) -> None:
+    assert network.out is not None
+    run = load_run(network.out)
+    results = [result.to_dict() for result in evaluate_run(run, ["fake_yorktown"])]
+    assert results == network.report["test"]
+    assert results[0]["loss"] != results[1]["loss"]
+    _, aer = evaluate_run(run, ["fake_yorktown"], backend="aer")
+    assert aer.loss == pytest.approx(results[1]["loss"], abs=1e-4)
+    split, names = network.dataset.test, network.dataset.class_names
+    labels, _ = predict(run, split.features)  # noise-free, and so with those statistics
+    right = sum(names[k] == label for k, label in zip(split.labels, labels, strict=True))
+    assert right == network.report["test"][0]["correct"]
+    one, _ = predict(run, split.features[:1])
+    assert one == labels[:1]
+    with pytest.raises(ValueError, match=r"backend='aer' would change nothing without a device"):
+        next(evaluate_run(run, backend="aer"))
+
+
+def test_statistics_are_not_taken_from_data_that_changed_since(network: TrainResult) -> None:
+    assert network.out is not None
+    assert network.config.data is not None
+    run = load_run(network.out)
+    before = Path(network.config.data).read_bytes()
+    arrays = dict(np.load(network.config.data))
+    arrays["features"][3, 1] += 0.01
+    try:
+        np.savez(network.config.data, **arrays)
+        with pytest.raises(ValueError, match="was trained on other data than 'own' holds now"):
+            predict(run, network.dataset.test.features)
+    finally:
+        Path(network.config.data).write_bytes(before)
 
 
 # --- files of features ---

@@ -274,3 +274,22 @@ def test_every_kind_of_noise_trains_and_is_judged_on_the_device(
     assert type(first.injection).__name__ == kinds.get(noise, "InjectExact")
     assert first.injection.factor == 1.5
     assert [test["condition"] for test in result.report["test"]] == ["noise-free", "fake_belem"]
+
+
+def test_a_teacher_must_stay_the_same_until_the_run_is_finished(tmp_path: Path) -> None:
+    config = TrainConfig(task="digits2", depth=1, epochs=1)
+    for name, lr in (("one", 0.02), ("other", 0.1)):
+        train(replace(config, lr=lr), out=tmp_path / name, pictures=False)
+    (tmp_path / "one").rename(tmp_path / "teacher")
+    student = replace(config, teacher=str(tmp_path / "teacher"))
+    first = train(student, out=tmp_path / "run", pictures=False)
+    report = tmp_path / "run" / "report.json"
+    report.rename(tmp_path / "report.json")  # as if it had been stopped before the evaluation
+    (tmp_path / "teacher").rename(tmp_path / "one")
+    (tmp_path / "other").rename(tmp_path / "teacher")
+    with pytest.raises(ValueError, match=r"was trained with other outputs of the teacher"):
+        train(student, out=tmp_path / "run", resume=True)
+    (tmp_path / "report.json").rename(report)
+    (tmp_path / "teacher").rename(tmp_path / "gone")
+    again = train(student, out=tmp_path / "run", resume=True)
+    assert again.report["test"] == json.loads(json.dumps(first.report["test"]))
