@@ -58,6 +58,7 @@ class Technique:
         norm: Whether values between nodes are normalised.
         quantize: Whether they are quantised.
         circuit: The ansatz.
+        factor: The noise factor T; None: the device's in `FACTORS`.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Technique:
     norm: bool = True
     quantize: bool = False
     circuit: str = "u3-cu3"
+    factor: float | None = 1.0
 
 
 TECHNIQUES = (
@@ -74,9 +76,12 @@ TECHNIQUES = (
     Technique("norm", "+ normalisation", "baseline"),
     Technique("outcomes", "+ injection: outcomes", "norm", "outcomes"),
     Technique("angles", "+ injection: angles", "norm", "angles"),
-    Technique("gates", "+ injection: gates", "norm", "gates"),
+    Technique("gates-1", "+ injection: gates, T = 1", "norm", "gates"),
+    Technique("gates", "+ injection: gates", "norm", "gates", factor=None),
     Technique("exact", "+ injection: exact", "norm", "exact"),
-    Technique("gates-levels", "+ gates + quantisation", "gates", "gates", quantize=True),
+    Technique(
+        "gates-levels", "+ gates + quantisation", "gates", "gates", quantize=True, factor=None
+    ),
     Technique("exact-levels", "+ exact + quantisation", "exact", "exact", quantize=True),
     Technique("unentangled", "no entanglement, exact", "exact", "exact", circuit="u3"),
 )
@@ -101,7 +106,7 @@ class NatStudy:
     Example:
         >>> study = NatStudy(("digits4",), ("fake_belem",), seeds=2, epochs=60)
         >>> len(study.cells()), study.cells()[0]
-        (18, Cell(task='digits4', device='fake_belem', technique='baseline', seed=0))
+        (20, Cell(task='digits4', device='fake_belem', technique='baseline', seed=0))
     """
 
     tasks: tuple[str, ...]
@@ -144,7 +149,7 @@ class NatStudy:
             quantize=levels if technique.quantize else None,
             devices=(cell.device,),
             noise=technique.noise,
-            noise_factor=factor if technique.noise == "gates" else 1.0,
+            noise_factor=factor if technique.factor is None else technique.factor,
             epochs=self.epochs,
             batch_size=256 if large else 64,
             lr=5e-3,

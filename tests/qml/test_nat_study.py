@@ -40,6 +40,7 @@ def test_a_technique_is_what_the_row_before_has_and_one_thing_more() -> None:
             assert len(names) == 1, (technique.key, changed)
     gates = config["gates-levels"]
     assert (gates.noise_factor, gates.quantize, gates.nodes, gates.depth) == (0.5, 5, 2, 3)
+    assert config["gates-1"].noise_factor == 1
     assert (gates.batch_size, gates.keep, gates.warmup_epochs) == (256, "last", 9)
     assert config["exact"].noise_factor == 1
 
