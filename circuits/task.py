@@ -13,6 +13,20 @@ from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import Program
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a program sits that is a device's own circuit already, and is not transpiled again.
+
+    Attributes:
+        physical: For each qubit of the program, the device's qubit.
+        measured: For each logical qubit, on which the observables are, the qubit of the program
+            that it is read on.
+    """
+
+    physical: tuple[int, ...]
+    measured: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One program, evaluated on a batch of inputs.
@@ -24,6 +38,10 @@ class Task:
         observables: What to measure.
         shots: Number of measurements per sample and measurement basis; ``None`` for exact values.
         seed: Key of all randomness of the task: (seed, step, task) as three integers.
+        placement: Set if the program is the device's own circuit. Its observables are on logical
+            qubits, in the letters I and Z: rotations into other bases are part of the circuit.
+        noise_scale: The strength of the noise, as in `NoiseModel.scale`; simulators alone can
+            change it.
     """
 
     program: Program
@@ -32,6 +50,8 @@ class Task:
     observables: Observables
     shots: int | None = None
     seed: tuple[int, int, int] = (0, 0, 0)
+    placement: Placement | None = None
+    noise_scale: float = 1.0
 
     @property
     def batch(self) -> int:

@@ -115,6 +115,7 @@ class AerBackend(Backend):
             None if noise is None else Binder.make(noise, layout, optimization_level, seed)
         )
         self.channels = isinstance(noise, NoiseModel)
+        self.places = self.binder is not None
         self.method = method
 
     def __repr__(self) -> str:
@@ -137,7 +138,7 @@ class AerBackend(Backend):
             raise ValueError(
                 f"shots is {task.shots}: give a positive number, or None for exact values"
             )
-        circuits = [self._circuit(task.program, b) for b in measurement_bases(task.observables)]
+        circuits = [self._circuit(task, b) for b in measurement_bases(task.observables)]
         width = max(c.circuit.num_qubits for c in circuits)
         if task.shots is None and self._shot_by_shot(task, circuits[0]):
             raise ValueError(
@@ -157,7 +158,7 @@ class AerBackend(Backend):
         for task in tasks:
             places.append([])
             for basis in measurement_bases(task.observables):
-                circuit = self._circuit(task.program, basis)
+                circuit = self._circuit(task, basis)
                 if self._shot_by_shot(task, circuit):
                     continue
                 key = self._options(task, circuit)
@@ -185,9 +186,9 @@ class AerBackend(Backend):
         """Counts of a noisy circuit that is too wide for density matrices: Aer runs every shot."""
         tables = []
         for group, basis in enumerate(measurement_bases(task.observables)):
-            circuit = self._circuit(task.program, basis)
+            circuit = self._circuit(task, basis)
             simulator = _simulator(*self._options(task, circuit))
-            table = np.zeros((task.batch, 2**task.program.num_qubits), dtype=np.int64)
+            table = np.zeros((task.batch, 2**task.observables.num_qubits), dtype=np.int64)
             for sample, row in enumerate(circuit.angles(task)):
                 seed = int(generator(task.seed, sample, group).integers(2**31))
                 found = simulator.run(
@@ -201,12 +202,13 @@ class AerBackend(Backend):
             tables.append(table)
         return tables
 
-    def _circuit(self, program: Program, basis: str) -> AerCircuit:
+    def _circuit(self, task: Task, basis: str) -> AerCircuit:
         if self.binder is None:
-            return ideal_circuit(in_basis(program.by_slots, basis))
-        if self.channels:
-            return noisy_circuit(self.binder.bind(program, basis))
-        transpiled = self.binder.transpile(program, basis)
+            return ideal_circuit(in_basis(task.program.by_slots, basis))
+        if self.channels or task.placement is not None or task.noise_scale != 1:
+            binder = self.binder if task.noise_scale == 1 else self.binder.scaled(task.noise_scale)
+            return noisy_circuit(binder.bind_task(task, basis))
+        transpiled = self.binder.transpile(task.program, basis)
         assert transpiled is not None, "a Device has been given"
         return on_device(transpiled)
 

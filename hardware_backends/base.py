@@ -37,12 +37,15 @@ class Backend(ABC):
             gradients to the task's inputs and weights; ``None`` if gradients need shifted copies.
         exact: Whether tasks with ``shots=None`` can be run.
         seeded: Whether the task's seed decides the shots (a queued machine has no seed).
+        places: Whether it runs circuits of a device as they stand (`Task.placement`) and noise at
+            other strengths (`Task.noise_scale`).
     """
 
     name: str
     gradient: str | None = None
     exact: bool = True
     seeded: bool = True
+    places: bool = False
 
     @abstractmethod
     def run(self, tasks: Sequence[Task]) -> list[Result]:

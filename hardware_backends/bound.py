@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from nisqkit.circuits.angles import AngleMap, NonlinearMap
 from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.program import GateUse, Program
+from nisqkit.circuits.task import Placement, Task
 from nisqkit.hardware_backends.sampling import in_basis
 from nisqkit.hardware_backends.slot_circuit import slot_angles
 from nisqkit.hardware_backends.transpile import Transpiled, transpile_to
@@ -107,6 +109,16 @@ class Binder:
             return body
         return on_device(rotated, body.initial_layout)
 
+    def bind_task(self, task: Task, basis: str | None = None) -> NoisyProgram:
+        """`bind` for the program of a task, which may be placed already."""
+        if task.placement is None:
+            return self.bind(task.program, basis)
+        return self.model.bind(task.program, task.placement.measured, task.placement.physical)
+
+    def scaled(self, strength: float) -> Binder:
+        """The same with the noise at another strength, readout aside."""
+        return replace(self, model=_scaled(self.model, strength))
+
     def bind(self, program: Program, basis: str | None = None) -> NoisyProgram:
         """The noisy program, with the inputs and weights of the logical one; kept with that.
 
@@ -133,6 +145,28 @@ class Binder:
             starts = tuple(transpiled.active.index(q) for q in transpiled.initial_layout)
         return _behind(program, noisy, starts) if self.ideal_encoder else noisy
 
+    def placed(self, task: Task) -> list[Task]:
+        """The task as circuits of the device, one per measurement basis; their values sum to its.
+
+        Without a device it is the task itself.
+        """
+        if self.model.device is None or task.placement is not None:
+            return [task]
+        found = []
+        for noisy, observables in self.measurements(task.program, task.observables):
+            placement = Placement(noisy.physical, noisy.measured)
+            part = replace(
+                task, program=noisy.program, observables=observables, placement=placement
+            )
+            found.append(part)
+        return found
+
+    def measure(self, task: Task) -> list[tuple[NoisyProgram, Observables]]:
+        """`measurements` of a task, which may be placed already."""
+        if task.placement is None:
+            return self.measurements(task.program, task.observables)
+        return [(self.bind_task(task), task.observables)]
+
     def measurements(
         self, program: Program, observables: Observables
     ) -> list[tuple[NoisyProgram, Observables]]:
@@ -156,6 +190,11 @@ class Binder:
             )
             parts.append((self.bind(program, basis), Observables(n, sums)))
         return parts
+
+
+@lru_cache(maxsize=64)
+def _scaled(model: NoiseModel, strength: float) -> NoiseModel:
+    return model.scale(strength)
 
 
 def after_encoder(program: Program) -> Program:

@@ -11,8 +11,10 @@ from nisqkit.circuits.names import unknown
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.gradients import SPSA, parameter_shift, spsa
+from nisqkit.hardware_backends.mitigated import check_mitigated, mitigated
 from nisqkit.hardware_backends.registry import get_backend
 from nisqkit.noise.device import Device
+from nisqkit.noise.mitigation.base import Mitigator, check_stack
 from nisqkit.noise.model import NoiseModel
 
 DIFF_METHODS = ("auto", "adjoint", "backprop", "parameter-shift", "spsa")
@@ -30,18 +32,25 @@ class Execution:
             ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
         layout: The physical qubit of each logical one; ``None`` lets Qiskit choose. Only with noise
             that has a device.
+        mitigation: Error mitigation: a `Mitigator`, or several in order.
 
     Raises:
         ValueError: An unknown backend or method, a backend that does not take this noise or layout,
-            or a method that it does not offer.
+            a method that it does not offer, or as `check_stack`.
+        TypeError: Something in ``mitigation`` is no mitigator.
     """
 
     backend: str | Backend | Any = "native"
     noise: Device | NoiseModel | None = None
     diff_method: str | SPSA = "auto"
     layout: tuple[int, ...] | None = None
+    mitigation: Mitigator | Sequence[Mitigator] | None = ()
 
     def __post_init__(self) -> None:
+        given = self.mitigation or ()
+        stack = (given,) if isinstance(given, Mitigator) else tuple(given)
+        check_stack(stack)
+        object.__setattr__(self, "mitigation", stack)
         if self.layout is not None:
             object.__setattr__(self, "layout", tuple(self.layout))
         if isinstance(self.diff_method, str) and self.diff_method not in DIFF_METHODS:
@@ -58,6 +67,23 @@ class Execution:
     def resolved(self) -> Backend:
         """The backend object."""
         return get_backend(self.backend, noise=self.noise, layout=self.layout)
+
+    @property
+    def mitigators(self) -> tuple[Mitigator, ...]:
+        """What ``mitigation`` holds."""
+        assert isinstance(self.mitigation, tuple)
+        return self.mitigation
+
+    @cached_property
+    def plain(self) -> Execution:
+        """The same without mitigation, on the same backend object."""
+        return Execution(self.resolved, None, self.diff_method)
+
+    def check(self, task: Task) -> None:
+        """Raise a ValueError if a task cannot be run, before any work is done."""
+        self.resolved.check(task)
+        if self.mitigators:
+            check_mitigated(task, self.mitigators, self.resolved)
 
 
 def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
@@ -85,7 +111,11 @@ def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
             )
         if task.shots is not None and task.shots < 1:
             raise ValueError(f"shots must be at least 1, got {task.shots}; None means exact values")
-        backend.check(task)
+        execution.check(task)
+    if execution.mitigators:
+        return mitigated(
+            tasks, execution.mitigators, backend, lambda parts: execute(parts, execution.plain)
+        )
     method = execution.diff_method
     if isinstance(method, SPSA):
         return spsa(tasks, backend, method)

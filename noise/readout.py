@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nisqkit.circuits.observables import Observables
 
-from .confusion import Confusion
 from .noisy_program import NoisyProgram
 
 
@@ -130,16 +131,27 @@ def _expand(string: str, noisy: NoisyProgram) -> dict[str, float]:
     for confusion in noisy.readout:
         grown: dict[str, float] = {}
         for term, coefficient in terms.items():
-            for seen, factor in _through(term, confusion).items():
+            for seen, factor in read_through(term, confusion.qubits, confusion.array).items():
                 grown[seen] = grown.get(seen, 0.0) + coefficient * factor
         terms = grown
     return terms
 
 
-def _through(string: str, confusion: Confusion) -> dict[str, float]:
-    """One Pauli string through one confusion: its transpose, in the basis of the string."""
-    n, k = len(string), len(confusion.qubits)
-    own = [string[n - 1 - q] for q in confusion.qubits]
+def read_through(
+    string: str, qubits: Sequence[int], matrix: NDArray[np.float64]
+) -> dict[str, float]:
+    """A Pauli string through a matrix on some qubits' outcomes: its transpose on the eigenvalues.
+
+    Args:
+        string: Read right to left.
+        qubits: Of the matrix, the first one least significant.
+        matrix: ``[read, prepared]``; or its inverse, to undo it.
+
+    Returns:
+        Strings and their coefficients.
+    """
+    n, k = len(string), len(qubits)
+    own = [string[n - 1 - q] for q in qubits]
     if set(own) == {"I"}:
         return {string: 1.0}
     bits = np.arange(2**k)
@@ -148,12 +160,12 @@ def _through(string: str, confusion: Confusion) -> dict[str, float]:
     for position, letter in enumerate(own):
         if letter != "I":
             read = read * (1 - 2 * (bits >> position & 1))
-    seen = confusion.array.T @ read
+    seen = matrix.T @ read
     found = {}
     for kept in product((False, True), repeat=k):
         basis = np.ones(2**k)
         letters = list(string)
-        for position, (q, keep) in enumerate(zip(confusion.qubits, kept, strict=True)):
+        for position, (q, keep) in enumerate(zip(qubits, kept, strict=True)):
             letters[n - 1 - q] = ("Z" if own[position] == "I" else own[position]) if keep else "I"
             if keep:
                 basis = basis * (1 - 2 * (bits >> position & 1))

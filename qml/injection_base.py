@@ -59,6 +59,12 @@ class Injection(ABC):
                 f"inject={type(self).__name__} trains on exact values, and shots={task.shots}: "
                 "leave shots out, and evaluate with layer.with_backend(..., shots=...)"
             )
+        if execution.mitigators:
+            raise ValueError(
+                f"inject={type(self).__name__} takes the place of what the layer returns in "
+                "training, so that mitigation would play no part: leave one of them out, or "
+                "evaluate with layer.with_backend(..., mitigation=...)"
+            )
         if execution.diff_method not in ("auto", "adjoint"):
             raise ValueError(
                 f"inject={type(self).__name__} is differentiated by the adjoint method, not by "

@@ -21,6 +21,7 @@ from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.hardware_backends.gradients import SPSA
 from nisqkit.noise.device import Device
+from nisqkit.noise.mitigation.base import Mitigator
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.front_ends import read_circuit
 from nisqkit.qml.initialisers import initial_weights
@@ -63,6 +64,8 @@ class QuantumLayer(nn.Module):
             `mirrored`), or the weights themselves.
         seed: Seed of the initial weights and of all shots; default drawn from torch's generator.
         weight_shapes: For a PennyLane function: the shape of each weight argument.
+        mitigation: Error mitigation, in training too: a `Mitigator` such as `ZNE`, or several that
+            wrap the backend in this order. Gradients flow through those that have any.
         inject: What noise the layer trains with, where that is not what ``backend`` and ``noise``
             return: ``"gates"``, ``"exact"``, ``"outcomes"``, ``"angles"`` or an `Injection`. In
             evaluation mode (``layer.eval()``) it plays no part.
@@ -108,6 +111,7 @@ class QuantumLayer(nn.Module):
         init: str | Tensor = "auto",
         seed: int | None = None,
         weight_shapes: Mapping[str, tuple[int, ...]] | None = None,
+        mitigation: Mitigator | Sequence[Mitigator] | None = None,
         inject: InjectionLike = None,
     ) -> None:
         super().__init__()
@@ -117,7 +121,7 @@ class QuantumLayer(nn.Module):
         else:
             self.observables = Observables.parse(observables, self.program.num_qubits)
         self.execution = Execution(
-            backend, noise, diff_method, None if layout is None else tuple(layout)
+            backend, noise, diff_method, None if layout is None else tuple(layout), mitigation
         )
         self.shots = _check_shots(shots)
         self.seed = int(torch.randint(2**31, ())) if seed is None else _check_seed(seed)
@@ -168,7 +172,7 @@ class QuantumLayer(nn.Module):
         injection = self.injection if self.training else None
         # before a pass over all inputs
         if injection is None:
-            self.backend.check(task)
+            self.execution.check(task)
         else:
             injection.check(task, self.execution)
         self._check_finite(rows)
@@ -190,7 +194,7 @@ class QuantumLayer(nn.Module):
                 del self._buffers[name]
         self.injection = read_injection(inject)
         task = self._task(self.weights.new_zeros(1, len(self.program.inputs)))
-        self.backend.check(task)
+        self.execution.check(task)
         if self.injection is not None:
             self.injection.check(task, self.execution)
             for name, value in self.injection.state(self.num_outputs).items():
@@ -262,12 +266,13 @@ class QuantumLayer(nn.Module):
         layout: Sequence[int] | None = None,
         shots: int | None = None,
         diff_method: str | SPSA = "auto",
+        mitigation: Mitigator | Sequence[Mitigator] | None = None,
         inject: InjectionLike = None,
     ) -> QuantumLayer:
         """The same layer, with the same weights, on another backend.
 
         Training either layer trains both, since they share one parameter. Nothing else is taken
-        over: noise, layout and injection are those that are given here.
+        over: noise, layout, mitigation and injection are those that are given here.
 
         Example:
             >>> from nisqkit.circuits import hardware_efficient
@@ -281,7 +286,7 @@ class QuantumLayer(nn.Module):
             k: copy.copy(v) if isinstance(v, dict) else v for k, v in self.__dict__.items()
         }
         other.execution = Execution(
-            backend, noise, diff_method, None if layout is None else tuple(layout)
+            backend, noise, diff_method, None if layout is None else tuple(layout), mitigation
         )
         other.shots = _check_shots(shots)
         other.calls = torch.zeros_like(self.calls)
@@ -350,6 +355,8 @@ class QuantumLayer(nn.Module):
             parts.append(f"shots={self.shots}")
         if self.execution.layout is not None:
             parts.append(f"layout={list(self.execution.layout)}")
+        if self.execution.mitigators:
+            parts.append(f"mitigation={list(self.execution.mitigators)}")
         if self.injection is not None:
             parts.append(f"inject={self.injection}")
         return ", ".join(parts)

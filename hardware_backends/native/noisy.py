@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -75,6 +77,7 @@ class NoisyBackend(Backend):
 
     name = "native"
     gradient = "adjoint"
+    places = True
 
     def __init__(
         self,
@@ -117,8 +120,15 @@ class NoisyBackend(Backend):
         """``"density"``, ``"trajectories"`` or ``"patterns"``."""
         if self.method != "auto":
             return self.method
-        wide = self.binder.bind(program).num_qubits > DENSITY_QUBITS
-        return "trajectories" if wide else "density"
+        return self._by_width(self.binder.bind(program))
+
+    def _method(self, task: Task) -> str:
+        if self.method != "auto":
+            return self.method
+        return self._by_width(self.binder.bind_task(task))
+
+    def _by_width(self, noisy: NoisyProgram) -> str:
+        return "trajectories" if noisy.num_qubits > DENSITY_QUBITS else "density"
 
     def random(self, program: Program, shots: int | None) -> bool:
         """See `Backend.random`; trajectories and patterns draw errors."""
@@ -146,7 +156,10 @@ class NoisyBackend(Backend):
                 f"the native engine computes in float32 or float64, not in {task.inputs.dtype}; "
                 "use layer.float() or layer.double()"
             )
-        if self.method_for(task.program) == "density":
+        if task.noise_scale != 1:
+            self._at(task.noise_scale).check(replace(task, noise_scale=1.0))
+            return
+        if self._method(task) == "density":
             for noisy in self._programs(task):
                 needed = density_bytes(
                     noisy, task.batch, task.inputs.element_size(), self._workers()
@@ -158,7 +171,7 @@ class NoisyBackend(Backend):
             patterns = self.method == "patterns"
             gives = "values of random errors" if patterns else "means with a standard error"
             raise ValueError(
-                f"{self.method_for(task.program)} ({width} qubits in use) give {gives}, not shots: "
+                f"{self._method(task)} ({width} qubits in use) give {gives}, not shots: "
                 "leave shots out, or use backend='aer'"
             )
 
@@ -167,17 +180,19 @@ class NoisyBackend(Backend):
         return [self._run(task) for task in tasks]
 
     def _run(self, task: Task) -> Result:
-        method = self.method_for(task.program)
+        if task.noise_scale != 1:
+            return self._at(task.noise_scale)._run(replace(task, noise_scale=1.0))
+        method = self._method(task)
         if method == "trajectories":
             return self._trajectories(task)
         if method == "patterns":
             return Result(self._patterns(task))
         if task.shots is None:
             return Result(self._density(task))
-        probs = Observables(task.program.num_qubits, None)
+        probs = Observables(task.observables.num_qubits, None)
         with torch.no_grad():
             probabilities = [
-                self._read(self.binder.bind(task.program, basis), task, probs).double().numpy()
+                self._read(self.binder.bind_task(task, basis), task, probs).double().numpy()
                 for basis in measurement_bases(task.observables)
             ]
         return estimate(
@@ -187,11 +202,17 @@ class NoisyBackend(Backend):
     def _programs(self, task: Task) -> list[NoisyProgram]:
         if task.shots is not None:
             bases = measurement_bases(task.observables)
-            return [self.binder.bind(task.program, basis) for basis in bases]
-        return [noisy for noisy, _ in self.binder.measurements(task.program, task.observables)]
+            return [self.binder.bind_task(task, basis) for basis in bases]
+        return [noisy for noisy, _ in self.binder.measure(task)]
+
+    def _at(self, strength: float) -> NoisyBackend:
+        """The same with the noise at another strength."""
+        other = copy.copy(self)
+        other.binder = self.binder.scaled(strength)
+        return other
 
     def _density(self, task: Task) -> Tensor:
-        parts = self.binder.measurements(task.program, task.observables)
+        parts = self.binder.measure(task)
         values = [self._read(noisy, task, observables) for noisy, observables in parts]
         return torch.stack(values).sum(dim=0) if len(values) > 1 else values[0]
 
@@ -205,9 +226,7 @@ class NoisyBackend(Backend):
     ) -> Iterator[tuple[NoisyProgram, Observables, tuple[int, int, int]]]:
         """What to run with errors of its own: the program, what is there to measure, the seed."""
         run, step, number = task.seed
-        for group, (noisy, observables) in enumerate(
-            self.binder.measurements(task.program, task.observables)
-        ):
+        for group, (noisy, observables) in enumerate(self.binder.measure(task)):
             seed = run, step, number + (group << 32)
             yield noisy, _before_readout(observables, noisy), seed
 
