@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
                 times = [reached(history, goal) for history in found]
                 accuracy = mean_interval(
                     [
-                        run["device"]
+                        run["device_accuracy"]
                         for run in settings["runs"]
                         if (run["task"], run["device"], run["technique"]) == (task, device, kind)
                     ]

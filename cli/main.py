@@ -19,6 +19,7 @@ from nisqkit.cli.console import console, errors
 from nisqkit.cli.demo import demo
 from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
+from nisqkit.cli.mitigate import mitigate
 from nisqkit.cli.train import train
 from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
@@ -60,6 +61,7 @@ app.command()(predict)
 app.command()(transfer)
 app.command()(device)
 app.command()(why)
+app.command()(mitigate)
 app.command()(demo)
 app.add_typer(bench, name="bench")
 

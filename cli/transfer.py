@@ -74,7 +74,7 @@ def _table(matrix: TransferMatrix) -> Table:
     )
     table.add_column("")
     for name in matrix.columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for name, own, row in zip(matrix.rows, matrix.trained_on, matrix.accuracies, strict=True):
         cells = [cell_text(seeds) for seeds in row]
         bold = [

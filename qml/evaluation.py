@@ -101,7 +101,7 @@ def evaluate_everywhere(
         >>> [result.condition for result in results]
         ['noise-free']
     """
-    split = _limited(dataset.test, limit)
+    split = limited(dataset.test, limit)
     noisy = [on_device(model, device, shots, backend) for device in devices]
     yield evaluate(calibrated(noise_free(model), dataset.valid), split, dataset.class_names)
     for device, moved in zip(devices, noisy, strict=True):
@@ -160,7 +160,17 @@ def noise_free(model: nn.Module) -> nn.Module:
     return model
 
 
-def _limited(split: Split, limit: int | None) -> Split:
+def limited(split: Split, limit: int | None) -> Split:
+    """At most so many samples of a split, evenly spaced over it.
+
+    Raises:
+        ValueError: A limit below 1.
+
+    Example:
+        >>> split = Split(np.eye(4, dtype=np.float32), np.arange(4))
+        >>> limited(split, 2).labels.tolist()
+        [0, 3]
+    """
     if limit is None or limit >= len(split):
         return split
     if limit < 1:

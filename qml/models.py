@@ -16,6 +16,7 @@ from torch import nn
 
 from nisqkit.circuits.names import unknown
 from nisqkit.noise.device import Device
+from nisqkit.noise.mitigation.base import Mitigator
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.classifiers import CIRCUITS as CIRCUITS
 from nisqkit.qml.classifiers import GroupSum as GroupSum
@@ -135,6 +136,7 @@ def with_backend(
     shots: int | None = None,
     *,
     layout: Sequence[int] | None = None,
+    mitigation: Mitigator | Sequence[Mitigator] | None = None,
     inject: str | Injection | None = None,
 ) -> nn.Module:
     """Copy a model so that all its quantum layers run elsewhere, such as on a noisy device.
@@ -145,6 +147,7 @@ def with_backend(
         noise: as in `QuantumLayer`.
         shots: as in `QuantumLayer`.
         layout: as in `QuantumLayer`; None: layers keep theirs if this noise is of the same device.
+        mitigation: as in `QuantumLayer`.
         inject: as in `QuantumLayer`.
 
     Raises:
@@ -171,6 +174,7 @@ def with_backend(
                 noise=noise,
                 layout=kept_layout(layer, noise) if layout is None else layout,
                 shots=shots,
+                mitigation=mitigation,
                 inject=inject,
             )
         if name == "":

@@ -72,10 +72,10 @@ def _entry(records: NatRecords, task: str, device: str, technique: str) -> Entry
     runs = _values(records, task, device, technique)
     if len(runs) < 2:
         return None
-    accuracies = {seed: run["device"] for seed, run in runs.items()}
+    accuracies = {seed: run["device_accuracy"] for seed, run in runs.items()}
     after = find_technique(technique).after
     before = _values(records, task, device, after) if after is not None else {}
-    pairs = [accuracies[seed] - before[seed]["device"] for seed in runs if seed in before]
+    pairs = [accuracies[seed] - before[seed]["device_accuracy"] for seed in runs if seed in before]
     return Entry(
         task,
         device,
@@ -83,8 +83,13 @@ def _entry(records: NatRecords, task: str, device: str, technique: str) -> Entry
         next(iter(runs.values()))["parameters"],
         tuple(runs),
         mean_interval(list(accuracies.values())),
-        mean_interval([run["noise_free"] for run in runs.values()]),
-        mean_interval([run["device"] / max(run["noise_free"], 1e-9) for run in runs.values()]),
+        mean_interval([run["noise_free_accuracy"] for run in runs.values()]),
+        mean_interval(
+            [
+                run["device_accuracy"] / max(run["noise_free_accuracy"], 1e-9)
+                for run in runs.values()
+            ]
+        ),
         mean_interval(pairs) if len(pairs) > 1 else None,
     )
 

@@ -294,8 +294,8 @@ def _read(run: RunFolder) -> dict[str, Any]:
     report = json.loads(run.report_file.read_text("utf-8"))
     noise_free, device = report["test"]
     return {
-        "noise_free": noise_free["accuracy"],
-        "device": device["accuracy"],
+        "noise_free_accuracy": noise_free["accuracy"],
+        "device_accuracy": device["accuracy"],
         "noise_free_loss": noise_free["loss"],
         "device_loss": device["loss"],
         "test_samples": device["total"],

@@ -10,10 +10,10 @@ from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.datasets import Split, load_dataset
 from nisqkit.qml.evaluation import (
-    _limited,
     calibrated,
     evaluate,
     evaluate_everywhere,
+    limited,
     logits,
     noise_free,
     on_device,
@@ -116,7 +116,7 @@ def test_normalisation_takes_its_statistics_where_it_is_evaluated() -> None:
     clean = copy.deepcopy(model)
     freeze_statistics(clean, data.valid.features)
     assert (noisy[1].mean - clean[1].mean).abs().max() > 1e-3  # type: ignore[index, union-attr]
-    split = _limited(data.test, 6)
+    split = limited(data.test, 6)
     assert results[0].loss == pytest.approx(evaluate(clean, split, data.class_names).loss)
     assert results[1].loss == pytest.approx(evaluate(noisy, split, data.class_names).loss)
     aer = list(evaluate_everywhere(model, data, [device], limit=6, backend="aer"))[1]

@@ -23,7 +23,11 @@ def made_up(missing: tuple[Cell, ...] = ()) -> NatRecords:
     for cell in STUDY.cells():
         if cell not in missing:
             device, clean = random.uniform(0.5, 0.8), random.uniform(0.8, 0.9)
-            records.cells[cell] = {"device": device, "noise_free": clean, "parameters": 12}
+            records.cells[cell] = {
+                "device_accuracy": device,
+                "noise_free_accuracy": clean,
+                "parameters": 12,
+            }
     for seed in range(4):
         fits = [("majority", 0), ("logistic regression", 68), ("MLP-16", 340)]
         records.classical["digits4", seed] = [
@@ -38,7 +42,10 @@ def test_numbers_are_those_of_scipy() -> None:
     (entry,) = (e for e in entries(records) if (e.device, e.technique) == ("fake_lima", "norm"))
     values = {
         key: np.array(
-            [records.cells[Cell("digits4", "fake_lima", key, s)]["device"] for s in range(4)]
+            [
+                records.cells[Cell("digits4", "fake_lima", key, s)]["device_accuracy"]
+                for s in range(4)
+            ]
         )
         for key in ("baseline", "norm")
     }
@@ -59,8 +66,8 @@ def test_a_gain_pairs_the_seeds_that_both_rows_have() -> None:
     (entry,) = (e for e in entries(records) if (e.device, e.technique) == ("fake_belem", "norm"))
     assert entry.seeds == (0, 1, 3)
     pairs = [
-        records.cells[Cell("digits4", "fake_belem", "norm", s)]["device"]
-        - records.cells[Cell("digits4", "fake_belem", "baseline", s)]["device"]
+        records.cells[Cell("digits4", "fake_belem", "norm", s)]["device_accuracy"]
+        - records.cells[Cell("digits4", "fake_belem", "baseline", s)]["device_accuracy"]
         for s in (0, 3)
     ]
     assert entry.gain is not None
@@ -72,6 +79,8 @@ def test_everything_is_in_the_files() -> None:
     records.failures["a cell"] = "ValueError: why"
     content = json.loads(json.dumps(to_json(records)))
     assert len(content["runs"]) == 24
+    assert {run["device"] for run in content["runs"]} == {"fake_belem", "fake_lima"}
+    assert all(0.5 < run["device_accuracy"] < 0.8 for run in content["runs"])
     assert content["devices"][0]["date"].startswith("2021")
     assert content["versions"]["torch"]
     text = to_markdown(records)

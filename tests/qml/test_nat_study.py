@@ -51,8 +51,8 @@ def test_all_cells_are_run_and_recorded(done: tuple[Path, NatRecords]) -> None:
     assert not records.failures
     for cell, found in records.cells.items():
         report = json.loads((out / cell.folder / "report.json").read_text())
-        assert found["noise_free"] == report["test"][0]["accuracy"]
-        assert found["device"] == report["test"][1]["accuracy"]
+        assert found["noise_free_accuracy"] == report["test"][0]["accuracy"]
+        assert found["device_accuracy"] == report["test"][1]["accuracy"]
         assert report["test"][1]["condition"] == cell.device
     assert [b["name"] for b in records.classical["digits2", 0]][-1] == "MLP-16"
 
@@ -76,7 +76,7 @@ def test_a_study_goes_on_where_it_stopped(done: tuple[Path, NatRecords]) -> None
     again = run_study(SMALL, out, workers=2, progress=Told())  # in a process of its own
     assert told[0] == (4, 3)
     assert told[1:] in ([removed], [])  # the last message may come too late
-    assert again.cells[removed]["device"] == records.cells[removed]["device"]
+    assert again.cells[removed]["device_accuracy"] == records.cells[removed]["device_accuracy"]
     assert kept == {c: (out / c.folder / "report.json").stat().st_mtime_ns for c in kept}
 
 
