@@ -13,8 +13,8 @@ NoiseAware: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--noise-aware",
-        help="Short for --nodes 2 --norm --quantize 5 --noise exact, as far as these are not "
-        "given; needs one --device.",
+        help="Short for --nodes 2 --norm --noise exact, as far as these are not given; needs one "
+        "--device.",
         rich_help_panel=_NOISE,
     ),
 ]

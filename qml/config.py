@@ -16,8 +16,8 @@ NOISES = ("exact", "gates", "outcomes", "angles")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "cosine")
 KEEP = ("best", "last")
-NOISE_AWARE: Mapping[str, Any] = {"nodes": 2, "norm": True, "quantize": 5, "noise": "exact"}
-"""What ``nisqkit train --noise-aware`` stands for."""
+NOISE_AWARE: Mapping[str, Any] = {"nodes": 2, "norm": True, "noise": "exact"}
+"""What ``nisqkit train --noise-aware`` stands for: what helps, see docs/noise_aware_training.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
