@@ -129,9 +129,29 @@ def test_noise_aware_options_reach_the_config() -> None:
     assert both.exit_code == 0, both.output
     np.savez("new.npz", features=np.zeros((2, 16), np.float32))
     assert nisqkit("predict", "run", "--data", "new.npz").output.count("\n") == 3
+    worth = nisqkit("mitigate", "run", "--device", "fake_belem", "--limit", "2")
+    assert worth.exit_code == 0, worth.output
+    assert "twirling" in worth.output
+    assert json.loads(Path("run/mitigate-fake_belem.json").read_text())["rows"][0]["name"] == "raw"
+    there = nisqkit("transfer", "run", "--device", "fake_belem", "--json", "transfer.json")
+    assert there.exit_code == 0, there.output
+    assert json.loads(Path("transfer.json").read_text())["rows"] == ["fake_belem"]
     why = nisqkit("why", "run", "--device", "fake_belem", "--samples", "4")
     assert why.exit_code == 0, why.output
     assert "between its nodes the model rounds" in " ".join(why.output.split())
+
+
+def test_the_benchmark_writes_a_table_and_a_picture() -> None:
+    options = ["--task", "digits2", "--device", "fake_yorktown", "--seeds", "2", "--epochs", "1"]
+    rows = ["--technique", "norm", "--workers", "1", "--out", "nat"]
+    done = nisqkit("bench", "nat", *options, *rows)
+    assert done.exit_code == 0, done.output
+    assert "2 nodes of 1 block, T = 1.5 for gates, 5 levels" in done.output
+    assert "digits2, MLP-16" in done.output
+    assert {f.name for f in Path("nat").iterdir()} >= {"nat.json", "nat.md", "nat.png"}
+    wrong = nisqkit("bench", "nat", *options, "--technique", "nrom", "--out", "nat2")
+    assert wrong.exit_code == 2
+    assert "did you mean 'norm'" in wrong.output
 
 
 def test_your_own_data_and_model() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from nisqkit.circuits import hardware_efficient
+from nisqkit.noise import Device
+from nisqkit.noise.mitigation import ZNE, PauliTwirling, ReadoutMitigation
 from nisqkit.qml import QuantumLayer
 
 FOLDERS = ("cli", "qml", "compression", "hardware_backends", "noise", "circuits", "search")
@@ -77,3 +79,11 @@ def test_the_command_line_starts() -> None:
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
     assert "demo" in done.stdout
+
+
+def test_mitigation_needs_no_mitiq() -> None:
+    stack = [PauliTwirling(2), ZNE(), ReadoutMitigation()]
+    belem = Device.load("fake_belem")
+    layer = QuantumLayer(hardware_efficient(2, 1), noise=belem, mitigation=stack, seed=0)
+    ideal, raw = layer.with_backend("native")(), layer.with_backend("native", noise=belem)()
+    assert (layer() - ideal).abs().max() < (raw - ideal).abs().max()
