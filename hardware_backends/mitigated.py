@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 
@@ -13,7 +14,9 @@ from nisqkit.hardware_backends.bound import Binder
 from nisqkit.noise.mitigation.base import Estimate, Mitigator, Round
 from nisqkit.noise.model import NoiseModel
 
-RunTasks = Callable[[Sequence[Task]], list[Result]]
+RunTasks: TypeAlias = Callable[[Sequence[Task]], list[Result]]
+Rounds: TypeAlias = Generator[list[Task], list[Estimate], list[Estimate]]
+"""As `Round`, of several tasks."""
 
 
 def mitigated(
@@ -92,7 +95,7 @@ def _through(task: Task, mitigators: tuple[Mitigator, ...], model: NoiseModel | 
         return result
 
 
-def together(rounds: Sequence[Round]):  # type: ignore[no-untyped-def]
+def together(rounds: Sequence[Round]) -> Rounds:
     """Several generators at once: what they yield in a round is one list of tasks.
 
     Returns their results in order.
@@ -110,7 +113,8 @@ def together(rounds: Sequence[Round]):  # type: ignore[no-untyped-def]
             answer = answers[position : position + count]
             position += count
             _advance(k, rounds[k], answer, open_rounds, results)
-    return results
+    assert all(result is not None for result in results)
+    return [result for result in results if result is not None]
 
 
 def _advance(
@@ -126,7 +130,7 @@ def _advance(
         results[k] = done.value
 
 
-def drive(rounds, run: RunTasks) -> list[Estimate]:  # type: ignore[no-untyped-def]
+def drive(rounds: Rounds, run: RunTasks) -> list[Estimate]:
     """Run what a generator yields until it returns."""
     try:
         wanted = next(rounds)

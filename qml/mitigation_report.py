@@ -135,7 +135,11 @@ def _last_values(model: nn.Module, split: Split) -> tuple[Tensor, QuantumLayer, 
     """What the last circuit gives, and what it is given."""
     *_, last = quantum_layers(model).values()
     seen: list[tuple[Tensor, Tensor]] = []
-    hook = last.register_forward_hook(lambda _, x, y: seen.append((x[0], y)))
+
+    def remember(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+        seen.append((inputs[0], outputs))
+
+    hook = last.register_forward_hook(remember)
     try:
         model.eval()
         with torch.no_grad():

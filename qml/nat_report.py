@@ -123,7 +123,7 @@ def to_json(records: NatRecords) -> dict[str, Any]:
     study = records.study
     devices = [Device.load(name) for name in study.devices]
     return {
-        "study": asdict(study),
+        "study": {k: v for k, v in asdict(study).items() if k != "data_dir"},  # a private path
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},

@@ -10,6 +10,7 @@ if __name__ != "nisqkit.noise.mitigation":
 from nisqkit.noise.mitigation.base import Cost as Cost
 from nisqkit.noise.mitigation.base import Mitigator as Mitigator
 from nisqkit.noise.mitigation.base import stack_cost as stack_cost
+from nisqkit.noise.mitigation.pec import PEC as PEC
 from nisqkit.noise.mitigation.readout_mitigation import ReadoutMitigation as ReadoutMitigation
 from nisqkit.noise.mitigation.twirling import PauliTwirling as PauliTwirling
 from nisqkit.noise.mitigation.zne import ZNE as ZNE

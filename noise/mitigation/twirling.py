@@ -66,7 +66,7 @@ class PauliTwirling(Mitigator):
 
     def run(self, task: Task, model: NoiseModel | None) -> Round:
         """See `Mitigator.run`."""
-        old = model is not None and model.device is not None and _is_old(model)
+        old = model is not None and has_old_gates(model)
         shots = None if task.shots is None else task.shots // self.num
         results = yield [
             replace(
@@ -106,7 +106,7 @@ def twirled(program: Program, seed: int, copy: int, old: bool = False) -> Progra
         constants: list[float] = []
 
         def put(pauli: int, q: int) -> None:
-            for name, angles in _PAULIS[old][pauli]:
+            for name, angles in PAULI_GATES[old][pauli]:
                 first = program.angle_map.num_slots + len(constants)
                 constants.extend(angles)
                 slots = tuple(range(first, first + len(angles)))
@@ -129,8 +129,7 @@ def twirled(program: Program, seed: int, copy: int, old: bool = False) -> Progra
     return found
 
 
-# Pauli operators as gates up to a phase, in the order I, X, Y, Z
-_PAULIS = {
+PAULI_GATES = {
     False: ((), (("x", ()),), (("rz", (pi,)), ("x", ())), (("rz", (pi,)),)),
     True: (
         (),
@@ -139,11 +138,13 @@ _PAULIS = {
         (("u1", (pi,)),),
     ),
 }
+"""Pauli operators as gates, up to a phase, in the order I, X, Y, Z; on old devices by u1 and u3."""
 
 
-def _is_old(model: NoiseModel) -> bool:
-    assert model.device is not None
-    return "x" not in model.device.native_gates and "u3" in model.device.native_gates
+def has_old_gates(model: NoiseModel) -> bool:
+    """Whether its device has u1 and u3 in place of rz and x, as IBM's before 2021."""
+    gates = () if model.device is None else model.device.native_gates
+    return "x" not in gates and "u3" in gates
 
 
 @lru_cache(maxsize=32)

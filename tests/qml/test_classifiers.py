@@ -8,19 +8,23 @@ import torch
 from nisqkit.circuits import angle, encoder, u3_cu3
 from nisqkit.noise import Device
 from nisqkit.qml import PostMeasurementNorm, PostMeasurementQuantize, QuantumLayer, classifier
-from nisqkit.qml.models import count_parameters
+from nisqkit.qml.models import count_parameters, quantum_layers
 
 X = torch.rand(6, 16, generator=torch.Generator().manual_seed(0))
+
+
+def layers(model: torch.nn.Module) -> list[QuantumLayer]:
+    return list(quantum_layers(model).values())
 
 
 def test_nodes_follow_each_other_as_published() -> None:
     model = classifier(16, 2, depth=1, nodes=3, norm=True, quantize=4, seed=5)
     kinds = [QuantumLayer, PostMeasurementNorm, PostMeasurementQuantize]
-    assert [type(part) for part in model[:-1]] == [*kinds, *kinds, QuantumLayer]
+    assert [type(part) for part in list(model)[:-1]] == [*kinds, *kinds, QuantumLayer]
     first = QuantumLayer(encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=1)), "x", seed=5)
     later = [QuantumLayer(angle(4).compose(u3_cu3(4, blocks=1)), "x") for _ in range(2)]
-    for ours, theirs in zip(later, (model[3], model[6]), strict=True):
-        ours.load_state_dict(theirs.state_dict())
+    for ours, k in zip(later, (3, 6), strict=True):
+        ours.load_state_dict(model[k].state_dict())
     norm, quantize = PostMeasurementNorm(4), PostMeasurementQuantize(4)
     y = quantize(norm(first(X)))
     y = later[1](quantize(norm(later[0](y))))
@@ -31,7 +35,7 @@ def test_nodes_follow_each_other_as_published() -> None:
 
 def test_every_node_of_every_seed_starts_elsewhere() -> None:
     models = [classifier(16, 4, depth=1, nodes=3, seed=seed) for seed in range(4)]
-    weights = torch.stack([layer.weights for model in models for layer in model[:3]])
+    weights = torch.stack([layer.weights for model in models for layer in layers(model)])
     assert len(weights.unique(dim=0)) == 12
 
 
@@ -40,7 +44,7 @@ def test_options_reach_every_node() -> None:
     model = classifier(
         16, 4, depth=1, nodes=2, noise=belem, layout=[0, 1, 3, 4], inject="exact", seed=0
     )
-    for layer in (model[0], model[1]):
+    for layer in layers(model):
         assert layer.execution.noise == belem
         assert layer.transpiled.initial_layout == (0, 1, 3, 4)
         assert layer.injection is not None

@@ -29,6 +29,7 @@ from nisqkit.qml.fit import (
     set_learning_rate,
     train_step,
 )
+from nisqkit.qml.models import quantum_layers
 from nisqkit.qml.run_folder import RunFolder
 from nisqkit.qml.splits import Split, make_dataset
 
@@ -308,12 +309,14 @@ def test_a_kill_of_noise_aware_training_changes_no_bit(tmp_path: Path, at: int) 
 def test_the_noise_factor_follows_its_schedule_and_no_sample_is_alone() -> None:
     factors: list[float] = []
     model = aware_model()
+    first = next(iter(quantum_layers(model).values()))
     seen: list[int] = []
-    model[0].register_forward_pre_hook(lambda layer, x: seen.append(len(x[0])))
+    first.register_forward_pre_hook(lambda layer, x: seen.append(len(x[0])))
 
     class Factors(Watcher):
         def step(self, loss: float) -> None:
-            factors.append(model[0].injection.factor)
+            assert first.injection is not None
+            factors.append(first.injection.factor)
 
     fit(model, small_data(), AWARE, watcher=Factors())
     assert factors == pytest.approx([0.0, 0.5, 1.0], abs=0.03)  # one step per epoch

@@ -41,16 +41,16 @@ def two_nodes(**options: object) -> torch.nn.Sequential:
 def test_the_centroid_loss_moves_the_weights() -> None:
     """Released: both of its sides carry the same gradient, and they cancel."""
     model = two_nodes()
-    first = model[0].weights
+    weights = next(model.parameters())  # of the first node
     with centroid_losses(model) as losses:
         model(X)
-    (grad,) = torch.autograd.grad(sum(losses), first)
+    (grad,) = torch.autograd.grad(losses[0], weights)
     assert grad.abs().max() > 1e-3
 
     # the released form: y - Q(y), where Q passes the gradient straight through
-    y = torch.nn.Sequential(*model[:2])(X)
+    y = model[1](model[0](X))
     released = ((y - model[2](y)) ** 2).mean()
-    (none,) = torch.autograd.grad(released, first)
+    (none,) = torch.autograd.grad(released, weights)
     assert none.abs().max() < 1e-12
 
 
@@ -122,7 +122,9 @@ def test_readout_keeps_both_of_its_errors() -> None:
     """Released (and V2 fakes as such): one mean readout error per qubit."""
     binder = Binder.make(SANTIAGO, layout=[0])
     (confusion,) = binder.bind(lower(angle(1), inputs="x")).readout
-    read_1_after_0, read_0_after_1 = SANTIAGO.readout[0]
+    errors = SANTIAGO.readout[0]
+    assert errors is not None
+    read_1_after_0, read_0_after_1 = errors
     assert read_0_after_1 > 2 * read_1_after_0
     expected = [[1 - read_1_after_0, read_0_after_1], [read_1_after_0, 1 - read_0_after_1]]
     np.testing.assert_allclose(confusion.array, expected, atol=1e-12)
@@ -144,7 +146,8 @@ def test_quantisation_stays_in_evaluation() -> None:
     """Released example: the quantiser is taken off before the test."""
     model = two_nodes()
     freeze_statistics(model, X)
-    middle = torch.nn.Sequential(*model[:3]).eval()(X)
+    model.eval()
+    middle = model[2](model[1](model[0](X)))
     assert set(middle.detach().unique().tolist()) <= {-2.0, -1.0, 0.0, 1.0, 2.0}
 
 
