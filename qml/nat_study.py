@@ -7,19 +7,18 @@ killed at any moment and goes on where it stopped.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
-from nisqkit.qml.fit import TrainingInterrupted, Watcher
+from nisqkit.qml.fit import TrainingInterrupted
+from nisqkit.qml.nat_workers import Job, run_jobs
 from nisqkit.qml.run_folder import RunFolder
-from nisqkit.qml.training import load_data, torch_settings, train
+from nisqkit.qml.training import load_data, torch_settings
 
 DEPTHS: Mapping[str, tuple[int, int]] = {
     "fake_santiago": (2, 6),
@@ -232,7 +231,7 @@ def run_study(
     """
     progress, folder = progress or Progress(), Path(out)
     records = NatRecords(study)
-    waiting: list[tuple[Cell, TrainConfig, Path]] = []
+    waiting: list[Job] = []
     done = 0
     for cell in study.cells():
         config, run = study.config(cell), RunFolder(folder / cell.folder)
@@ -242,20 +241,23 @@ def run_study(
             done += study.epochs
         else:
             done += _epochs_done(run)
-            waiting.append((cell, config, run.path))
+            waiting.append(Job(str(cell), config, run.path))
     progress.started(len(study.cells()) * study.epochs, done)
     for seed in range(study.seeds):
         for task in study.tasks:
             records.classical[task, seed] = _classical(study, task, seed, folder)
-    count = workers or _cores()
+    by_name = {str(cell): cell for cell in study.cells()}
+
+    def ended(name: str, error: str | None) -> None:
+        cell = by_name[name]
+        if error is None:
+            records.cells[cell] = _read(RunFolder(folder / cell.folder))
+        else:
+            records.failures[name] = error
+            progress.failed(cell, error)
+
     try:
-        run_all = _in_this_process if count == 1 else _in_processes
-        for cell, error in run_all(waiting, count, progress.epoch):
-            if error is None:
-                records.cells[cell] = _read(RunFolder(folder / cell.folder))
-            else:
-                records.failures[str(cell)] = error
-                progress.failed(cell, error)
+        run_jobs(waiting, workers or _cores(), lambda name: progress.epoch(by_name[name]), ended)
     except KeyboardInterrupt:
         finished = len(records.cells)
         raise TrainingInterrupted(
@@ -316,82 +318,3 @@ def _classical(study: NatStudy, task: str, seed: int, folder: Path) -> list[dict
     file.parent.mkdir(parents=True, exist_ok=True)
     RunFolder(file.parent).write_json(file, found)
     return found
-
-
-class _Epochs(Watcher):
-    """Passes finished epochs on."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self.tell = tell
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """One epoch is done."""
-        self.tell()
-
-
-_Waiting = Sequence[tuple[Cell, TrainConfig, Path]]
-_Outcome = tuple[Cell, str | None]
-
-
-def _in_this_process(
-    waiting: _Waiting, workers: int, epoch: Callable[[Cell], None]
-) -> Iterator[_Outcome]:
-    for cell, config, path in waiting:
-        yield cell, _train(config, path, lambda cell=cell: epoch(cell))  # type: ignore[misc]
-
-
-def _train(config: TrainConfig, path: Path, tell: Callable[[], None]) -> str | None:
-    """Train one cell; returns what went wrong, if anything did."""
-    try:
-        train(
-            config,
-            out=path,
-            resume=RunFolder(path).holds_run,
-            pictures=False,
-            watcher=_Epochs(tell),
-        )
-    except (ValueError, OSError, RuntimeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _in_processes(
-    waiting: _Waiting, workers: int, epoch: Callable[[Cell], None]
-) -> Iterator[_Outcome]:
-    context = multiprocessing.get_context("spawn")  # a fork would share the threads of the engine
-    messages, number = context.Queue(), context.Value("i", 0)
-    pool = ProcessPoolExecutor(workers, context, _begin_worker, (messages, number))
-    cells = [cell for cell, _, _ in waiting]
-    try:
-        futures: dict[Future[str | None], Cell] = {
-            pool.submit(_work, k, config, path): cell
-            for k, (cell, config, path) in enumerate(waiting)
-        }
-        open_futures = set(futures)
-        while open_futures:
-            ended, open_futures = wait(open_futures, timeout=0.2, return_when=FIRST_COMPLETED)
-            while not messages.empty():
-                epoch(cells[messages.get()])
-            for future in ended:
-                yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_messages: Any = None
-
-
-def _begin_worker(messages: Any, number: Any) -> None:
-    """Bind a worker to a core, so that the engine starts one thread in it."""
-    global _messages
-    _messages = messages
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        with number.get_lock():
-            mine = cores[number.value % len(cores)]
-            number.value += 1
-        os.sched_setaffinity(0, {mine})
-
-
-def _work(index: int, config: TrainConfig, path: Path) -> str | None:
-    return _train(config, path, lambda: _messages.put(index))
