@@ -41,7 +41,7 @@ def through_readout(observables: Observables, noisy: NoisyProgram) -> Observable
     Example:
         >>> from qiskit import QuantumCircuit
         >>> from nisqkit.circuits import lower
-        >>> from nisqkit.noise import NoiseModel
+        >>> from nisqkit.noise import Confusion, NoiseModel
         >>> flips = Confusion.flips(0, read_1_after_0=0.01, read_0_after_1=0.04)
         >>> model = NoiseModel("flips", {}, ideal=["x"], readout=[flips])
         >>> circuit = QuantumCircuit(1)
@@ -80,7 +80,7 @@ def confuse(probabilities: Tensor, noisy: NoisyProgram) -> Tensor:
     Example:
         >>> from qiskit import QuantumCircuit
         >>> from nisqkit.circuits import lower
-        >>> from nisqkit.noise import NoiseModel
+        >>> from nisqkit.noise import Confusion, NoiseModel
         >>> flips = Confusion.flips(1, read_1_after_0=0.01, read_0_after_1=0.04)
         >>> model = NoiseModel("flips", {}, ["measure"], [flips])
         >>> noisy = model.bind(lower(QuantumCircuit(2)), measured=[1])

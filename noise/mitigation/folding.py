@@ -77,7 +77,7 @@ def folded_scale(program: Program, folded: Program, gates: Sequence[str] | None 
         >>> from nisqkit.circuits import hardware_efficient, lower
         >>> program = lower(hardware_efficient(3, layers=1))  # 3 CX
         >>> round(folded_scale(program, fold(program, 2, "gates")), 3)
-        1.667
+        2.333
     """
     counted = _counted(program, None if gates is None else tuple(gates))
     kinds = {(use.name, len(use.qubits)) for use in counted}

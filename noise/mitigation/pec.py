@@ -139,7 +139,7 @@ def inverse_weights(
 
     Example:
         >>> flips = np.diag([1, 1, 0.8, 0.8])  # X with probability 0.1
-        >>> inverse_weights(flips, [np.ones(4)]).round(4).tolist()
+        >>> [round(weight, 4) + 0 for weight in inverse_weights(flips, [np.ones(4)]).tolist()]
         [1.125, -0.125, 0.0, 0.0]
     """
     k = len(of_x)
