@@ -117,13 +117,14 @@ def _bar(bar: Progress) -> Any:
 
 
 def _show(records: Any) -> None:
-    from nisqkit.qml.nat_report import classical_rows, entries, percent, points
+    from nisqkit.qml.nat_report import classical_rows, entries, percent, short
     from nisqkit.qml.nat_study import find_technique
 
     table = entries(records)
     for task in records.study.tasks:
         for device in records.study.devices:
-            shown = Table(title=f"{task} on {device}, accuracy in %", title_justify="left")
+            title = f"{task} on {device}: accuracy, %, mean ± half of the 95 % interval"
+            shown = Table(title=title, title_justify="left")
             shown.add_column("technique")
             for column in ("on the device", "noise-free", "retained", "gain"):
                 shown.add_column(column, justify="right")
@@ -131,10 +132,10 @@ def _show(records: Any) -> None:
                 if (entry.task, entry.device) == (task, device):
                     shown.add_row(
                         find_technique(entry.technique).title,
-                        percent(entry.device_accuracy),
-                        percent(entry.noise_free_accuracy),
-                        percent(entry.retained),
-                        "" if entry.gain is None else points(entry.gain),
+                        short(entry.device_accuracy),
+                        short(entry.noise_free_accuracy),
+                        short(entry.retained),
+                        "" if entry.gain is None else short(entry.gain, "+"),
                     )
             console.print(shown)
         for name, _, accuracy in classical_rows(records, task):

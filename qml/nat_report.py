@@ -218,3 +218,13 @@ def points(value: MeanInterval) -> str:
     """
     star = " *" if value.low > 0 or value.high < 0 else ""
     return f"{100 * value.mean:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f}){star}"
+
+
+def short(value: MeanInterval, sign: str = "") -> str:
+    """A share, or a difference of shares with its sign, for narrow tables.
+
+    Example:
+        >>> short(MeanInterval(0.5, 0.45, 0.55)), short(MeanInterval(0.02, 0.01, 0.03), "+")
+        ('50.0 ± 5.0', '+2.0 ± 1.0')
+    """
+    return f"{100 * value.mean:{sign}.1f} ± {100 * (value.high - value.mean):.1f}"
