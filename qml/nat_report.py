@@ -185,7 +185,8 @@ def _table(rows: Sequence[Entry]) -> list[str]:
     ]
     for row in rows:
         technique = find_technique(row.technique)
-        before = find_technique(technique.after).title if technique.after else ""
+        over = technique.after if row.gain is not None else None
+        before = find_technique(over).title if over else ""
         cells = (
             technique.title,
             str(row.parameters),
