@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nisqkit.circuits.names import unknown
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Result
 from nisqkit.hardware_backends.execute import Execution
-from nisqkit.hardware_backends.native.noisy import NoisyBackend
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.gaussian_injection import InjectAngles as InjectAngles
 from nisqkit.qml.gaussian_injection import InjectOutcomes as InjectOutcomes
 from nisqkit.qml.injection_base import Injection as Injection
 from nisqkit.qml.injection_base import State, noise_of
+
+if TYPE_CHECKING:
+    from nisqkit.hardware_backends.native.noisy import NoisyBackend
 
 InjectionLike: TypeAlias = Injection | str | None
 """What may be given as ``inject=``: an `Injection`, the name of one, or None."""
@@ -163,6 +165,9 @@ def _backend(
     noise: Device | NoiseModel,
     layout: tuple[int, ...] | None,
 ) -> NoisyBackend:
+    # imports and declares the kernels of both noisy engines
+    from nisqkit.hardware_backends.native.noisy import NoisyBackend
+
     if isinstance(noise, Device):
         model = NoiseModel.from_device(noise, injection.kind)
     else:
