@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -188,7 +188,7 @@ def extrapolations(
         task = noisy._task(rows, False)
         (placed,) = noisy.backend.binder.placed(task)  # type: ignore[attr-defined]
         at = ZNE(scales).amplified(placed)
-        table = torch.stack([execute([replace(t)], noisy.execution)[0].values for t in at])
+        table = torch.stack([execute([t], noisy.execution)[0].values for t in at])
     found = []
     for k in range(min(count, len(rows))):
         output = k % table.shape[2]
