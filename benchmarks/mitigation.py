@@ -23,7 +23,15 @@ from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.conformance import random_circuit
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.noise import Device, NoiseModel
-from nisqkit.noise.mitigation import PEC, ZNE, Mitigator, ReadoutMitigation, stack_cost
+from nisqkit.noise.mitigation import (
+    PEC,
+    ZNE,
+    CliffordDataRegression,
+    LayerwiseRichardson,
+    Mitigator,
+    ReadoutMitigation,
+    stack_cost,
+)
 from nisqkit.qml import QuantumLayer, load_dataset
 from nisqkit.qml.statistics import mean_interval
 
@@ -37,6 +45,8 @@ METHODS: dict[str, tuple[Mitigator, ...]] = {
     "readout": (ReadoutMitigation(),),
     "ZNE, linear + readout": (ZNE(extrapolation="linear"), ReadoutMitigation()),
     "ZNE, Richardson + readout": (ZNE(), ReadoutMitigation()),
+    "layerwise Richardson + readout": (LayerwiseRichardson(), ReadoutMitigation()),
+    "Clifford data regression": (CliffordDataRegression(20),),
     "PEC + readout": (PEC(100), ReadoutMitigation()),
 }
 
@@ -126,7 +136,8 @@ def main(folder: Path) -> None:
         f"{CIRCUITS} random circuits of 4 qubits and 12 gates per device; mean absolute error of "
         "Z on each qubit against noise-free values, mean over circuits with Student's 95 % "
         f"interval, {results['date'][:10]}. ZNE folds the transpiled circuit as a whole by 1, 3, "
-        "5; PEC draws 100 patterns. Bold: worse than raw.",
+        "5; layerwise Richardson folds 4 chunks apart; regression has 20 training circuits; PEC "
+        "draws 100 patterns. Bold: worse than raw.",
     ]
     for kind, shots in (("full", None), ("full", SHOTS), ("pauli", None)):
         how = "unlimited shots" if shots is None else f"{shots} shots in all for every method"

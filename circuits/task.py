@@ -42,6 +42,8 @@ class Task:
             qubits, in the letters I and Z: rotations into other bases are part of the circuit.
         noise_scale: The strength of the noise, as in `NoiseModel.scale`; simulators alone can
             change it.
+        ideal: Whether to compute it without noise, exactly, whatever the backend: what mitigators
+            that learn compare with. Only they ask for it.
     """
 
     program: Program
@@ -52,6 +54,7 @@ class Task:
     seed: tuple[int, int, int] = (0, 0, 0)
     placement: Placement | None = None
     noise_scale: float = 1.0
+    ideal: bool = False
 
     @property
     def batch(self) -> int:

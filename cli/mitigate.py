@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,12 @@ def mitigate(
     from nisqkit.qml.evaluation import limited
     from nisqkit.qml.fit import check_same_data
     from nisqkit.qml.mitigation_plot import extrapolation_plot
-    from nisqkit.qml.mitigation_report import STACKS, extrapolations, mitigation_report
+    from nisqkit.qml.mitigation_report import (
+        STACKS,
+        cancellation_limit,
+        extrapolations,
+        mitigation_report,
+    )
     from nisqkit.qml.plots import save_figure
     from nisqkit.qml.post_measurement_norm import frozen_norms
     from nisqkit.qml.runs import load_run
@@ -76,6 +82,7 @@ def mitigate(
             freeze_on=freeze_on,
             progress=lambda text: status.update(f"{text} ({len(STACKS)} in all)"),
         )
+        limit_of_pec = cancellation_limit(loaded.model, split, noise, freeze_on)
         curves = extrapolations(loaded.model, features, noise)
     date = f" of {noise.date:%Y-%m-%d}" if noise.date else ""
     spent = "exact values" if shots is None else f"{shots} shots per sample in all"
@@ -97,9 +104,13 @@ def mitigate(
             style="red" if worse else None,
         )
     console.print(table)
+    console.print(
+        f"PEC + readout: its bias, an error of {limit_of_pec.bias:.4f}, is what infinitely many "
+        f"patterns leave; it multiplies standard errors by {limit_of_pec.overhead:.2f}."
+    )
     target = out or loaded.path.parent / f"mitigate-{name}.png"
     save_figure(extrapolation_plot(curves, f"{loaded.config.task_name} on {name}{date}"), target)
-    content = {"title": title, "rows": [row.to_dict() for row in rows]}
+    content = {"title": title, "rows": [row.to_dict() for row in rows], "pec": asdict(limit_of_pec)}
     write_atomic(target.with_suffix(".json"), f"{json.dumps(content, indent=2)}\n".encode())
     console.print(
         f"written to {target} and {target.with_suffix('.json')}", soft_wrap=True, highlight=False

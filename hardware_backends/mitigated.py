@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
+from nisqkit.circuits.observables import Observables
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.bound import Binder
+from nisqkit.hardware_backends.registry import get_backend
 from nisqkit.noise.mitigation.base import Estimate, Mitigator, Round
 from nisqkit.noise.model import NoiseModel
 
@@ -87,7 +90,9 @@ def _through(task: Task, mitigators: tuple[Mitigator, ...], model: NoiseModel | 
     try:
         wanted = next(asked)
         while True:
-            found = yield from together([_through(t, tuple(rest), model) for t in wanted])
+            found = yield from together(
+                [_through(t, () if t.ideal else tuple(rest), model) for t in wanted]
+            )
             wanted = asked.send(found)
     except StopIteration as done:
         result = done.value
@@ -135,8 +140,51 @@ def drive(rounds: Rounds, run: RunTasks) -> list[Estimate]:
     try:
         wanted = next(rounds)
         while True:
-            found = [Estimate(result.values, result.std) for result in run(wanted)]
+            noisy = iter(run([task for task in wanted if not task.ideal]))
+            exact = iter(_without_noise([task for task in wanted if task.ideal]))
+            results = [next(exact if task.ideal else noisy) for task in wanted]
+            found = [Estimate(result.values, result.std) for result in results]
             wanted = rounds.send(found)
     except StopIteration as done:
-        results: list[Estimate] = done.value
-        return results
+        estimates: list[Estimate] = done.value
+        return estimates
+
+
+def _without_noise(tasks: Sequence[Task]) -> list[Result]:
+    """Exact values by the native engine, of tasks that may be placed."""
+    if not tasks:
+        return []
+    found = get_backend("native").run([_unplaced(task) for task in tasks])
+    return [
+        Result(_of_measured(task, result.values)) for task, result in zip(tasks, found, strict=True)
+    ]
+
+
+def _unplaced(task: Task) -> Task:
+    """The task with its observables on the qubits of its program."""
+    if task.placement is None:
+        return task
+    width, measured = task.program.num_qubits, task.placement.measured
+    sums = task.observables.sums
+    if sums is not None:
+        sums = tuple(tuple((_moved(s, measured, width), c) for s, c in terms) for terms in sums)
+    return replace(task, observables=Observables(width, sums), placement=None)
+
+
+def _moved(string: str, measured: Sequence[int], width: int) -> str:
+    """A Pauli string whose letter of qubit k is that of qubit ``measured[k]`` of a wider one."""
+    letters = ["I"] * width
+    for k, letter in enumerate(reversed(string)):
+        letters[width - 1 - measured[k]] = letter
+    return "".join(letters)
+
+
+def _of_measured(task: Task, values: Tensor) -> Tensor:
+    """Probabilities of the measured qubits, out of those of all; other values as they are."""
+    if task.placement is None or task.observables.sums is not None:
+        return values
+    states = torch.arange(values.shape[1])
+    seen = torch.zeros_like(states)
+    for k, q in enumerate(task.placement.measured):
+        seen |= (states >> q & 1) << k
+    return values.new_zeros(len(values), task.observables.num_outputs).index_add(1, seen, values)

@@ -194,7 +194,8 @@ class QuantumLayer(nn.Module):
                 del self._buffers[name]
         self.injection = read_injection(inject)
         task = self._task(self.weights.new_zeros(1, len(self.program.inputs)))
-        self.execution.check(task)
+        with torch.no_grad():  # whether gradients are wanted shows when it is called
+            self.execution.check(task)
         if self.injection is not None:
             self.injection.check(task, self.execution)
             for name, value in self.injection.state(self.num_outputs).items():

@@ -10,10 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.execute import execute
 from nisqkit.noise.device import Device
-from nisqkit.noise.mitigation import ZNE, Mitigator, PauliTwirling, ReadoutMitigation, stack_cost
+from nisqkit.noise.mitigation import (
+    ZNE,
+    CliffordDataRegression,
+    LayerwiseRichardson,
+    Mitigator,
+    PauliTwirling,
+    ReadoutMitigation,
+    stack_cost,
+)
 from nisqkit.noise.mitigation.extrapolation import extrapolate
+from nisqkit.noise.mitigation.pec import cancelled, overhead
+from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.datasets import Split
 from nisqkit.qml.evaluation import evaluate, noise_free
 from nisqkit.qml.layer import QuantumLayer
@@ -32,6 +43,8 @@ STACKS: Mapping[str, tuple[Mitigator, ...]] = {
         ZNE(extrapolation="linear"),
         ReadoutMitigation(),
     ),
+    "layerwise Richardson + readout": (LayerwiseRichardson(), ReadoutMitigation()),
+    "Clifford data regression": (CliffordDataRegression(),),
 }
 """What is compared."""
 
@@ -129,6 +142,53 @@ def mitigation_report(
             )
         )
     return rows
+
+
+@dataclass(frozen=True)
+class CancellationLimit:
+    """What probabilistic error cancellation (with readout mitigation) comes to.
+
+    Attributes:
+        bias: Mean absolute error of the last circuit's values with infinitely many patterns: what
+            the twirl of the noise leaves.
+        overhead: By how much it multiplies the standard error of that circuit's values.
+    """
+
+    bias: float
+    overhead: float
+
+
+def cancellation_limit(
+    model: nn.Module, split: Split, device: Device, freeze_on: Tensor | None = None
+) -> CancellationLimit:
+    """The bias of `PEC` on a device's full noise, without its statistical error.
+
+    Args:
+        model: A classifier with quantum layers.
+        split: Samples.
+        device: Its full noise.
+        freeze_on: As in `mitigation_report`.
+
+    Raises:
+        ValueError: A gate whose noise cannot be undone.
+    """
+    noise = NoiseModel.from_device(device)
+    ideal = copy.deepcopy(noise_free(model))
+    noisy = with_backend(model, "native", noise=noise)
+    placed: list[list[Task]] = []
+    for layer in quantum_layers(noisy).values():
+        task = layer._task(layer.weights.new_zeros(1, len(layer.program.inputs)))
+        placed.append(layer.backend.binder.placed(task))  # type: ignore[attr-defined]
+    left = cancelled([task for tasks in placed for task in tasks], noise)
+    limit = with_backend(model, "native", noise=left, mitigation=ReadoutMitigation())
+    if freeze_on is not None:
+        freeze_statistics(ideal, freeze_on)
+        freeze_statistics(limit, freeze_on)
+    wanted, _, _ = _last_values(ideal, split)
+    found, _, _ = _last_values(limit, split)
+    return CancellationLimit(
+        float((found - wanted).abs().mean()), max(overhead(task, noise) for task in placed[-1])
+    )
 
 
 def _last_values(model: nn.Module, split: Split) -> tuple[Tensor, QuantumLayer, Tensor]:

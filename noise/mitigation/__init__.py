@@ -10,6 +10,9 @@ if __name__ != "nisqkit.noise.mitigation":
 from nisqkit.noise.mitigation.base import Cost as Cost
 from nisqkit.noise.mitigation.base import Mitigator as Mitigator
 from nisqkit.noise.mitigation.base import stack_cost as stack_cost
+from nisqkit.noise.mitigation.cdr import CliffordDataRegression as CliffordDataRegression
+from nisqkit.noise.mitigation.ddd import DynamicalDecoupling as DynamicalDecoupling
+from nisqkit.noise.mitigation.lre import LayerwiseRichardson as LayerwiseRichardson
 from nisqkit.noise.mitigation.pec import PEC as PEC
 from nisqkit.noise.mitigation.readout_mitigation import ReadoutMitigation as ReadoutMitigation
 from nisqkit.noise.mitigation.twirling import PauliTwirling as PauliTwirling

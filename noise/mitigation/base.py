@@ -66,8 +66,9 @@ class Mitigator(ABC):
     Attributes:
         differentiable: Whether gradients flow through it.
         rank: Where it may stand in a list: ranks must not fall (see `check_stack`), and there is at
-            most one mitigator of rank 2. 0: changes circuits. 1: takes probabilities as they were
-            measured. 2: estimates values without noise. 3: may stand anywhere.
+            most one mitigator of rank 2 or 4. 0: changes circuits. 1: takes probabilities as they
+            were measured. 2: estimates values without noise. 3: may stand anywhere, but not behind
+            4. 4: as 2, and must be the last.
     """
 
     differentiable: bool = True
@@ -119,11 +120,17 @@ def check_stack(mitigators: Sequence[Mitigator]) -> None:
                 f"mitigation takes mitigators such as ZNE(), not {type(mitigator).__name__}"
             )
         name = type(mitigator).__name__
+        if last is not None and last.rank == 4:
+            raise ValueError(
+                f"mitigation has {name} behind {type(last).__name__}, which compares with values "
+                f"that are computed without noise, so that {name} would undo errors which these do "
+                f"not have: put {type(last).__name__} last"
+            )
         if sum(type(m) is type(mitigator) for m in mitigators) > 1:
             raise ValueError(f"mitigation lists {name} twice: once is what it does")
         if mitigator.rank == 3:
             continue
-        if last is not None and last.rank == mitigator.rank == 2:
+        if last is not None and last.rank == 2 and mitigator.rank in (2, 4):
             raise ValueError(
                 f"mitigation has {type(last).__name__} and {name}, which both estimate values "
                 "without noise: the second would see none. Choose one"

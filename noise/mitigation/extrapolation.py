@@ -1,7 +1,7 @@
 """Extrapolation to zero noise: from values at several noise scales to the value at scale 0.
 
 All formulas are those of Mitiq's factories, in torch: batched, differentiable, and with the
-standard error of the result.
+standard error of the result. ``"poly-exponential"`` is done by Mitiq itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from nisqkit.circuits.names import unknown
 
-METHODS = ("richardson", "linear", "polynomial", "exponential")
+from .mitiq_factories import poly_exponential
+
+METHODS = ("richardson", "linear", "polynomial", "exponential", "poly-exponential")
 _SMALLEST = 1e-6
 """Distance from the asymptote below which an exponential fit takes values for this far from it."""
 
@@ -36,6 +38,8 @@ def extrapolate(
     - ``"exponential"``: ``asymptote + s exp(a + b scale)``, fitted as a line through
       ``log |value - asymptote|`` with the weights ``sqrt|value - asymptote|``. The sign s is that
       of a decay towards the asymptote: minus the sign of the slope of a line through the values.
+    - ``"poly-exponential"``: the same with a polynomial of degree ``degree`` in the exponent, by
+      Mitiq and without a gradient.
 
     Source: Temme et al., Phys. Rev. Lett. 119, 180509 (2017); Giurgica-Tiron et al.,
     arXiv:2005.10921.
@@ -45,8 +49,8 @@ def extrapolate(
         values: Shape ``(len(scales), ...)``.
         std: Standard errors of the values, independent of each other; same shape.
         method: See above.
-        degree: Of ``"polynomial"``.
-        asymptote: Of ``"exponential"``: what is left at infinite noise, 0 for the expectation value
+        degree: Of a polynomial.
+        asymptote: Of an exponential: what is left at infinite noise, 0 for the expectation value
             of a Pauli operator.
 
     Returns:
@@ -54,6 +58,7 @@ def extrapolate(
 
     Raises:
         ValueError: As `check_scales`.
+        ImportError: ``"poly-exponential"`` without Mitiq.
 
     Example:
         >>> values = torch.tensor([[0.8], [0.4]])
@@ -63,6 +68,8 @@ def extrapolate(
         tensor([1.6000])
     """
     check_scales(scales, method, degree)
+    if method == "poly-exponential":
+        return poly_exponential(scales, values, std, degree, asymptote)
     if method == "exponential":
         return _exponential(scales, values, std, asymptote)
     weights = torch.as_tensor(linear_weights(scales, method, degree)).to(values)
@@ -100,9 +107,9 @@ def check_scales(scales: Sequence[float], method: str, degree: int = 2) -> None:
         )
     if any(b <= a for a, b in zip(scales, list(scales)[1:], strict=False)):
         raise ValueError(f"scale_factors={tuple(scales)} must increase, such as (1, 3, 5)")
-    if method == "polynomial" and degree < 1:
+    if "poly" in method and degree < 1:
         raise ValueError(f"degree={degree} must be at least 1")
-    needed = degree + 1 if method == "polynomial" else 2
+    needed = degree + 1 if "poly" in method else 2
     if len(scales) < needed:
         raise ValueError(
             f"scale_factors={tuple(scales)}: {method!r} extrapolation needs at least {needed} "

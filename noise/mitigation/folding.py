@@ -19,11 +19,17 @@ from nisqkit.circuits.inverse import inverse
 from nisqkit.circuits.names import unknown
 from nisqkit.circuits.program import GateUse, Program
 
+from .layers import chunks, layers_of
+
 METHODS = ("global", "gates")
 
 
 def fold(
-    program: Program, scale: float, method: str = "global", gates: Sequence[str] | None = None
+    program: Program,
+    scale: float,
+    method: str = "global",
+    gates: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
 ) -> Program:
     """The same circuit with its gates repeated, about ``scale`` times as many.
 
@@ -41,10 +47,13 @@ def fold(
         method: ``"global"`` folds the circuit as a whole, ``"gates"`` each gate on its own.
         gates: With ``"gates"``: names of the gates to fold; ``None`` for all. The scale is that of
             their number.
+        layers: With ``"gates"``: numbers of the layers to fold (`layers_of`, from 0); ``None`` for
+            all.
 
     Raises:
-        ValueError: A scale below 1, an unknown method, names with ``"global"``, or names of gates
-            that the circuit does not have.
+        ValueError: A scale below 1, an unknown method, names or layers with ``"global"``, names of
+            gates or numbers of layers that the circuit does not have, or no gate of these names in
+            these layers.
 
     Example:
         >>> from nisqkit.circuits import hardware_efficient, lower
@@ -58,12 +67,42 @@ def fold(
         15
     """
     names = None if gates is None else tuple(gates)
-    _check(program, scale, method, names)
+    numbers = None if layers is None else tuple(layers)
+    _check(program, scale, method, names, numbers)
     if scale == 1:
         return program
-    key = fold, float(scale), method, names
+    key = fold, float(scale), method, names, numbers
     if key not in program.cache:
-        program.cache[key] = _fold(program, float(scale), method, names)
+        program.cache[key] = _fold(program, float(scale), method, names, numbers)
+    found: Program = program.cache[key]
+    return found
+
+
+def fold_chunks(program: Program, folds: Sequence[int]) -> Program:
+    """The same circuit with each of its `chunks` C as ``C (C^-1 C)^k``; kept with the program.
+
+    Args:
+        program: The circuit.
+        folds: k of each chunk; its length is the number of chunks.
+
+    Raises:
+        ValueError: As `chunks`.
+
+    Example:
+        >>> from nisqkit.circuits import hardware_efficient, lower
+        >>> program = lower(hardware_efficient(3, layers=1))
+        >>> [use.name for use in fold_chunks(program, [0, 1]).gates][6:]
+        ['cx', 'cx', 'cx', 'cx', 'cx', 'cx', 'cx']
+    """
+    key = fold_chunks, tuple(folds)
+    if key not in program.cache:
+        writer = _Writer(program)
+        for chunk, number in zip(chunks(program, len(folds)), folds, strict=True):
+            writer.forward(chunk)
+            for _ in range(number):
+                writer.backward(chunk)
+                writer.forward(chunk)
+        program.cache[key] = writer.done()
     found: Program = program.cache[key]
     return found
 
@@ -79,13 +118,20 @@ def folded_scale(program: Program, folded: Program, gates: Sequence[str] | None 
         >>> round(folded_scale(program, fold(program, 2, "gates")), 3)
         2.333
     """
-    counted = _counted(program, None if gates is None else tuple(gates))
+    names = None if gates is None else tuple(gates)
+    counted = _counted(_chosen(program, names, None), names)
     kinds = {(use.name, len(use.qubits)) for use in counted}
     after = sum((use.name, len(use.qubits)) in kinds for use in folded.gates)
     return after / len(counted) if counted else 1.0
 
 
-def _check(program: Program, scale: float, method: str, names: tuple[str, ...] | None) -> None:
+def _check(
+    program: Program,
+    scale: float,
+    method: str,
+    names: tuple[str, ...] | None,
+    numbers: tuple[int, ...] | None,
+) -> None:
     if method not in METHODS:
         raise ValueError(unknown("folding", method, METHODS))
     if not 1 <= scale < np.inf:
@@ -93,28 +139,57 @@ def _check(program: Program, scale: float, method: str, names: tuple[str, ...] |
             f"scale is {scale}: give a number of at least 1; folding only adds noise, and 1 is the "
             "circuit itself"
         )
-    if names is None:
-        return
-    if method == "global":
-        raise ValueError(
-            f"gates={list(names)} goes with folding='gates': 'global' folds the whole circuit"
-        )
+    given = {"gates": names, "layers": numbers}
+    for word, chosen in given.items():
+        if chosen is not None and method == "global":
+            raise ValueError(
+                f"{word}={list(chosen)} goes with folding='gates': 'global' folds the whole circuit"
+            )
     present = {use.name for use in program.gates}
-    if missing := [name for name in names if name not in present]:
+    if missing := [name for name in names or () if name not in present]:
         raise ValueError(unknown("gate of the circuit", missing[0], sorted(present)))
+    if numbers is None:
+        return
+    depth = len(layers_of(program))
+    if strange := [number for number in numbers if not 0 <= number < depth]:
+        raise ValueError(
+            f"layers={list(numbers)} has {strange[0]}, and the circuit has the layers 0 to "
+            f"{depth - 1}"
+        )
+    if not _chosen(program, names, numbers):
+        raise ValueError(f"there are no gates {list(names or ())} in the layers {list(numbers)}")
 
 
-def _counted(program: Program, names: tuple[str, ...] | None) -> list[GateUse]:
+def _chosen(
+    program: Program, names: tuple[str, ...] | None, numbers: tuple[int, ...] | None
+) -> list[GateUse]:
+    """The gates with these names, in these layers."""
+    uses = program.gates
+    if numbers is not None:
+        every = layers_of(program)
+        inside = {id(use) for number in numbers for use in every[number]}
+        uses = tuple(use for use in uses if id(use) in inside)
+    return [use for use in uses if use.name != "barrier" and (names is None or use.name in names)]
+
+
+def _counted(uses: list[GateUse], names: tuple[str, ...] | None) -> list[GateUse]:
     """The gates whose number is scaled."""
-    uses = [use for use in program.gates if use.name != "barrier"]
     if names is not None:
-        return [use for use in uses if use.name in names]
+        return uses
     return [use for use in uses if len(use.qubits) > 1] or uses
 
 
-def _fold(program: Program, scale: float, method: str, names: tuple[str, ...] | None) -> Program:
+def _fold(
+    program: Program,
+    scale: float,
+    method: str,
+    names: tuple[str, ...] | None,
+    numbers: tuple[int, ...] | None,
+) -> Program:
     writer = _Writer(program)
-    counted = {id(use) for use in _counted(program, names)}
+    chosen = _chosen(program, names, numbers)
+    folded = {id(use) for use in chosen}
+    counted = {id(use) for use in _counted(chosen, names)}
     whole, part = divmod((scale - 1) / 2, 1)
     extra = round(part * len(counted))  # counted gates that are folded once more
     if method == "global":
@@ -129,7 +204,7 @@ def _fold(program: Program, scale: float, method: str, names: tuple[str, ...] | 
         return writer.done()
     number = 0  # of counted gates so far
     for use in program.gates:
-        if use.name != "barrier" and (names is None or use.name in names):
+        if id(use) in folded:
             # spread evenly over the counted gates; the others go with the next one of these
             share = extra / max(1, len(counted))
             more = int((number + 1) * share) - int(number * share)

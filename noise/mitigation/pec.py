@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nisqkit.circuits.program import GateUse, Program
 from nisqkit.circuits.task import Task
 
-from ..channels import total_ptm
+from ..channels import Channel, total_ptm
 from ..model import Noise, NoiseModel
 from ..pauli_basis import signs
 from .base import Cost, Estimate, Mitigator, Round, of_part
@@ -34,7 +34,8 @@ class PEC(Mitigator):
     Readout errors stay: add `ReadoutMitigation`.
 
     It is exact for Pauli noise (``NoiseModel.from_device(device, kind="pauli")``). Of other noise
-    the Pauli twirl is undone, which leaves a bias; it is smaller with `PauliTwirling` before it.
+    the Pauli twirl is undone, which leaves a bias: that of the model `cancelled`. It is smaller
+    with `PauliTwirling` before it.
 
     Angles stay symbolic: all samples of a batch share the patterns, and gradients flow through.
 
@@ -124,6 +125,50 @@ def overhead(task: Task, model: NoiseModel) -> float:
     return float(np.prod([np.abs(eta).sum() for eta in _weights(task, model) if eta is not None]))
 
 
+def cancelled(tasks: Sequence[Task], model: NoiseModel) -> NoiseModel:
+    """The noise that is left on average: what infinitely many patterns would see.
+
+    Behind each noisy gate of the tasks it has the mixture of Paulis that undoes its twirl. Weights
+    have both signs, so that these are no channels, but a simulator takes them as ones. The values
+    of the tasks under this model are those of `PEC` without its standard error: noise-free for
+    Pauli noise, and else with the bias that twirling leaves.
+
+    Raises:
+        ValueError: A gate whose noise cannot be undone.
+    """
+    gates = dict(model.gates)
+    flip = "u3" if has_old_gates(model) else "x"
+    known: dict[tuple[str, tuple[int, ...]], NDArray[np.float64]] = {}
+    for task in tasks:
+        at = range(task.program.num_qubits) if task.placement is None else task.placement.physical
+        for use, eta in zip(task.program.gates, _weights(task, model), strict=True):
+            if eta is not None:
+                known[use.name, tuple(at[q] for q in use.qubits)] = eta
+    for (name, qubits), eta in known.items():
+        of_x = [_full_ptm(model.noise_after(flip, (q,)) or (), 1) for q in qubits]
+        noises = model.noise_after(name, qubits) or ()
+        gates[name, qubits] = (*noises, Noise(_mixture(eta, of_x), tuple(range(len(qubits)))))
+    return replace(model, name=f"{model.name}, what PEC leaves", gates=gates)
+
+
+def _mixture(eta: NDArray[np.float64], of_x: Sequence[NDArray[np.float64]]) -> Channel:
+    """Paulis with weights of both signs, each X and Y followed by its own noise."""
+    k = len(of_x)
+    total = np.zeros((4**k, 4**k))
+    for inserted, (weight, row) in enumerate(zip(eta, signs(k), strict=True)):
+        noise: NDArray[np.float64] = np.ones((1, 1))
+        for q in range(k):
+            flips = inserted >> 2 * q & 3 in (1, 2)
+            noise = np.asarray(np.kron(of_x[q] if flips else np.eye(4), noise), np.float64)
+        total += weight * noise @ np.diag(row.astype(float))
+    # not completely positive, which a channel is checked for when it is made
+    found = object.__new__(Channel)
+    parts = {"num_qubits": k, "kind": "general", "parameters": tuple(total.ravel().tolist())}
+    for name, value in parts.items():
+        object.__setattr__(found, name, value)
+    return found
+
+
 def inverse_weights(
     ptm: NDArray[np.float64], of_x: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
@@ -178,6 +223,11 @@ def _of_gate(use: GateUse, task: Task, model: NoiseModel) -> NDArray[np.float64]
     flip = "u3" if has_old_gates(model) else "x"
     of_x = [np.diag(_ptm(model.noise_after(flip, (q,)) or (), 1)) for q in qubits]
     return inverse_weights(ptm, of_x)
+
+
+def _full_ptm(noises: Sequence[Noise], width: int) -> NDArray[np.float64]:
+    parts = [(noise.channel, noise.on) for noise in noises]
+    return np.asarray(total_ptm(parts, width)) if parts else np.eye(4**width)
 
 
 def _ptm(noises: Sequence[Noise], width: int) -> NDArray[np.float64]:

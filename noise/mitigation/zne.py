@@ -14,6 +14,7 @@ from ..model import NoiseModel
 from .base import Cost, Estimate, Mitigator, Round, of_part
 from .extrapolation import check_scales, extrapolate
 from .folding import fold
+from .mitiq_factories import factories
 
 FOLDINGS = ("global", "gates", "noise")
 
@@ -31,18 +32,21 @@ class ZNE(Mitigator):
 
     Args:
         scale_factors: At least 1, increasing. Odd integers are reached exactly by folding.
-        extrapolation: ``"richardson"``, ``"linear"``, ``"polynomial"`` or ``"exponential"``; see
-            `extrapolate`.
+        extrapolation: ``"richardson"``, ``"linear"``, ``"polynomial"``, ``"exponential"`` or, by
+            Mitiq and without a gradient, ``"poly-exponential"``; see `extrapolate`.
         folding: ``"global"`` repeats the circuit as a whole, ``"gates"`` each gate; see `fold`.
             ``"noise"`` scales the noise model itself, which only simulators can: a yardstick for
             the other two.
         gates: With ``"gates"``: names of the gates to fold, such as ``("cx",)``.
-        degree: Of ``"polynomial"``.
-        asymptote: Of ``"exponential"``.
+        layers: With ``"gates"``: numbers of the layers to fold, from 0; on a device those of the
+            transpiled circuit.
+        degree: Of a polynomial.
+        asymptote: Of an exponential.
 
     Raises:
         ValueError: An unknown extrapolation or folding, scale factors below 1, not increasing, or
-            too few, or gates with another folding than ``"gates"``.
+            too few, or gates or layers with another folding than ``"gates"``.
+        ImportError: ``"poly-exponential"`` without Mitiq.
 
     Example:
         >>> ZNE(scale_factors=(1, 2, 3), extrapolation="linear").cost()
@@ -53,20 +57,26 @@ class ZNE(Mitigator):
     extrapolation: str = "richardson"
     folding: str = "global"
     gates: Sequence[str] | None = None
+    layers: Sequence[int] | None = None
     degree: int = 2
     asymptote: float = 0.0
     rank = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_factors", tuple(self.scale_factors))
-        object.__setattr__(self, "gates", None if self.gates is None else tuple(self.gates))
+        for word in ("gates", "layers"):
+            given = getattr(self, word)
+            object.__setattr__(self, word, None if given is None else tuple(given))
+            if given is not None and self.folding in ("global", "noise"):
+                raise ValueError(
+                    f"{word}={list(given)} goes with folding='gates', not with {self.folding!r}"
+                )
         check_scales(self.scale_factors, self.extrapolation, self.degree)
         if self.folding not in FOLDINGS:
             raise ValueError(unknown("folding", self.folding, FOLDINGS))
-        if self.gates is not None and self.folding != "gates":
-            raise ValueError(
-                f"gates={list(self.gates)} goes with folding='gates', not with {self.folding!r}"
-            )
+        if self.extrapolation == "poly-exponential":
+            factories()  # an error now, and not after the circuits have run
+            object.__setattr__(self, "differentiable", False)
 
     def cost(self) -> Cost:
         """As many circuits as scale factors, each with all shots."""
@@ -75,7 +85,7 @@ class ZNE(Mitigator):
     def check(self, task: Task, model: NoiseModel | None) -> None:
         """Refuse to scale noise that there is not, and gates that the circuit does not have."""
         if self.folding != "noise":
-            fold(task.program, self.scale_factors[0], self.folding, self.gates)
+            fold(task.program, self.scale_factors[0], self.folding, self.gates, self.layers)
         if self.folding == "noise" and model is None:
             raise ValueError(
                 "folding='noise' scales the noise model of a simulator, and this backend has none: "
@@ -90,7 +100,7 @@ class ZNE(Mitigator):
             if self.folding == "noise":
                 found.append(replace(task, noise_scale=task.noise_scale * scale, seed=seed))
             else:
-                program = fold(task.program, scale, self.folding, self.gates)
+                program = fold(task.program, scale, self.folding, self.gates, self.layers)
                 found.append(replace(task, program=program, seed=seed))
         return found
 

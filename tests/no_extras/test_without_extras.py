@@ -12,10 +12,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from nisqkit.circuits import hardware_efficient
-from nisqkit.noise import Device
-from nisqkit.noise.mitigation import ZNE, PauliTwirling, ReadoutMitigation
+from nisqkit.noise import Device, NoiseModel
+from nisqkit.noise.mitigation import (
+    PEC,
+    ZNE,
+    CliffordDataRegression,
+    DynamicalDecoupling,
+    LayerwiseRichardson,
+    PauliTwirling,
+    ReadoutMitigation,
+)
 from nisqkit.qml import QuantumLayer
 
 FOLDERS = ("cli", "qml", "compression", "hardware_backends", "noise", "circuits", "search")
@@ -73,6 +82,11 @@ def test_the_licence_is_shipped() -> None:
     assert metadata["License-File"] == "LICENSE"
 
 
+def test_what_mitiq_does_says_what_to_install() -> None:
+    with pytest.raises(ImportError, match=r'run: pip install "nisqkit\[mitigation\]"'):
+        ZNE(extrapolation="poly-exponential")
+
+
 def test_the_command_line_starts() -> None:
     command = Path(sys.executable).with_name("nisqkit")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
@@ -87,3 +101,8 @@ def test_mitigation_needs_no_mitiq() -> None:
     layer = QuantumLayer(hardware_efficient(2, 1), noise=belem, mitigation=stack, seed=0)
     ideal, raw = layer.with_backend("native")(), layer.with_backend("native", noise=belem)()
     assert (layer() - ideal).abs().max() < (raw - ideal).abs().max()
+    idle = NoiseModel.from_device(belem, idle=True)
+    for other in (PEC(2), CliffordDataRegression(2), LayerwiseRichardson(), DynamicalDecoupling()):
+        model = belem if isinstance(other, PEC) else idle
+        with torch.no_grad():
+            assert layer.with_backend("native", noise=model, mitigation=other)().isfinite().all()

@@ -9,10 +9,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from nisqkit.noise.mitigation import ZNE
 from nisqkit.noise.mitigation.extrapolation import check_scales, extrapolate, linear_weights
 
 SCALES = (1.0, 2.0, 3.5, 5.0)
 METHODS = ["richardson", "linear", "polynomial", "exponential"]
+
+
+def test_mitiq_itself_does_the_poly_exponential_one() -> None:
+    """Exact for what it assumes; the error is that of finite differences of another size."""
+    scales = torch.tensor(SCALES, dtype=torch.float64)
+    values = 0.1 + torch.exp(-0.2 - 0.1 * scales - 0.02 * scales**2)[:, None] * torch.ones(4, 2)
+    std = torch.full((4, 2), 1e-3, dtype=torch.float64)
+    found, said = extrapolate(SCALES, values, std, "poly-exponential", asymptote=0.1)
+    expected = 0.1 + np.exp(-0.2)
+    np.testing.assert_allclose(found.numpy(), [expected] * 2, atol=1e-9)
+    assert said is not None
+    steps = 1e-3 * torch.eye(4, dtype=torch.float64)
+    moved = extrapolate(SCALES, values[:, :1] + steps, method="poly-exponential", asymptote=0.1)[0]
+    np.testing.assert_allclose(said[0], np.linalg.norm(moved - expected), rtol=0.01)
+    assert not ZNE((1, 2, 3), "poly-exponential").differentiable
 
 
 def decays(seed: int) -> Tensor:

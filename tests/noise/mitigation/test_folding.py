@@ -17,7 +17,8 @@ from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.hardware_backends.transpile import transpile_to
 from nisqkit.noise import Device
 from nisqkit.noise.mitigation import folding
-from nisqkit.noise.mitigation.folding import fold, folded_scale
+from nisqkit.noise.mitigation.folding import fold, fold_chunks, folded_scale
+from nisqkit.noise.mitigation.layers import chunks, layers_of
 
 LOGICAL = lower(encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=2)), inputs="x")
 TRANSPILED = transpile_to(LOGICAL, Device.load("fake_belem"))
@@ -121,3 +122,35 @@ def test_256_samples_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_folded_is_refused(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fold(NATIVE, *arguments)  # type: ignore[arg-type]
+
+
+def test_chosen_layers_alone_are_folded() -> None:
+    layers = layers_of(NATIVE)
+    chosen = [k for k, layer in enumerate(layers) if any(len(use.qubits) == 2 for use in layer)][:2]
+    folded = fold(NATIVE, 3, "gates", layers=chosen)
+    assert (values(folded) - values(NATIVE)).abs().max() < 1e-10
+    expected = NATIVE.num_gates + sum(
+        2 * (3 if use.name == "sx" else 1)  # whose inverse is rz sx rz
+        - (2 if use.name == "sx" else 0)
+        for k in chosen
+        for use in layers[k]
+    )
+    assert folded.num_gates == expected
+    with pytest.raises(
+        ValueError, match=r"layers=\[1000\] has 1000, and the circuit has the layers"
+    ):
+        fold(NATIVE, 3, "gates", layers=[1000])
+    with pytest.raises(ValueError, match=r"layers=\[0\] goes with folding='gates'"):
+        fold(NATIVE, 3, "global", layers=[0])
+    first = {use.name for use in layers[0]}
+    assert "cx" not in first
+    with pytest.raises(ValueError, match=r"there are no gates \['cx'\] in the layers \[0\]"):
+        fold(NATIVE, 3, "gates", gates=["cx"], layers=[0])
+
+
+def test_chunks_are_folded_apart() -> None:
+    folded = fold_chunks(NATIVE, [0, 2, 1])
+    assert (values(folded) - values(NATIVE)).abs().max() < 1e-10
+    cx = [sum(u.name == "cx" for u in chunk) for chunk in chunks(NATIVE, 3)]
+    assert sum(u.name == "cx" for u in folded.gates) == cx[0] + 5 * cx[1] + 3 * cx[2]
+    assert fold_chunks(NATIVE, (0, 2, 1)) is folded

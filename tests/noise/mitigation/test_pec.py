@@ -14,7 +14,7 @@ from nisqkit.circuits import Observables, Task, encoder, lower, u3_cu3
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.noise import Channel, Device, NoiseModel
 from nisqkit.noise.mitigation import PEC, ZNE
-from nisqkit.noise.mitigation.pec import _inserted, _weights, inverse_weights, overhead
+from nisqkit.noise.mitigation.pec import _inserted, _weights, cancelled, inverse_weights, overhead
 from nisqkit.qml import QuantumLayer
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
@@ -73,6 +73,25 @@ def test_samples_have_no_bias_on_a_device() -> None:
     assert (result.values - ideal).abs().mean() < raw
     again = layer.estimate(x)
     assert torch.equal(again.values, result.values)  # the seed decides
+
+
+def test_the_limit_of_many_patterns_has_no_bias_under_pauli_noise() -> None:
+    """Exactly, where samples show it within their errors; of full noise it is what samples give."""
+    circuit = encoder("4x4_ryzxy").compose(u3_cu3(4, blocks=1))
+    x = torch.rand(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for kind in ("pauli", "full"):
+        whole = NoiseModel.from_device(BELEM, kind=kind)
+        model = NoiseModel("belem", whole.gates, whole.ideal | {"measure"}, device=BELEM)
+        layer = QuantumLayer(circuit, "x", noise=model, init="uniform", seed=0).double()
+        with torch.no_grad():
+            ideal = layer.with_backend("native")(x)
+            (placed,) = layer.backend.binder.placed(layer._task(x))  # type: ignore[attr-defined]
+            limit = layer.with_backend("native", noise=cancelled([placed], model))(x)
+            bias = (limit - ideal).abs().max()
+            assert bias < 1e-10 if kind == "pauli" else 0.01 < bias < 0.1
+            sampled = layer.with_backend("native", noise=model, mitigation=PEC(400)).estimate(x)
+        assert sampled.std is not None
+        assert ((sampled.values - limit).abs() < 4 * sampled.std).all()
 
 
 def test_shots_are_divided_and_the_error_says_so() -> None:
@@ -136,3 +155,51 @@ def test_what_cannot_be_cancelled_is_found_before_anything_runs() -> None:
         PEC(1)
     with pytest.raises(ValueError, match="has ZNE and PEC, which both estimate values"):
         Execution(noise=MODEL, mitigation=[ZNE(), PEC()])
+
+
+def test_equal_to_mitiq_within_their_errors() -> None:
+    """The same depolarising noise by both: estimates differ by less than 4 sigma of both."""
+    with warnings.catch_warnings(action="ignore"):
+        from mitiq import pec
+        from mitiq.pec.representations import (
+            represent_operation_with_local_depolarizing_noise as represent,
+        )
+    circuit = QuantumCircuit(2)
+    circuit.rx(0.4, 0)
+    circuit.cx(0, 1)
+    circuit.rx(0.3, 1)
+    circuit.cx(0, 1)
+    level = 0.04
+    local = Channel.depolarizing(level * 4 / 3)
+    pauli = np.diag(local.ptm)
+    both = Channel.from_ptm(np.diag(np.kron(pauli, pauli)))
+    model = NoiseModel(
+        "local",
+        {("cx", ()): both},
+        {"rx", "x", "y", "z", "id", "rz", "u3", "u", "measure"},
+    )
+    z = Observables.parse("ZZ", 2)
+
+    def executor(bound):  # type: ignore[no-untyped-def] # Mitiq reads annotations, if any
+        task = Task(lower(bound), NONE, NONE[0], z)
+        return execute([task], Execution(noise=model))[0].values.item()
+
+    gate = QuantumCircuit(2)
+    gate.cx(0, 1)
+    with warnings.catch_warnings(action="ignore"):
+        theirs, data = pec.execute_with_pec(
+            circuit,
+            executor,
+            representations=[represent(gate, level)],
+            num_samples=300,
+            random_state=0,
+            full_output=True,
+        )
+    task = Task(lower(circuit), NONE, NONE[0], z)
+    ours = execute([task], Execution(noise=model, mitigation=PEC(300)))[0]
+    ideal = execute([task], Execution())[0].values.item()
+    assert ours.std is not None
+    assert abs(executor(circuit) - ideal) > 0.1
+    sigma = (ours.std.item() ** 2 + data["pec_error"] ** 2) ** 0.5
+    assert sigma < 0.12
+    assert abs(ours.values.item() - theirs) < 4 * sigma
