@@ -89,7 +89,8 @@ def mitigate(
     title = f"{loaded.config.task_name} on {name}{date}, {len(split)} test samples, {spent}"
     table = Table(title=title, title_justify="left")
     table.add_column("mitigation")
-    for column in ("error", "standard error", "accuracy", "circuits", "shots of each"):
+    sampled = () if shots is None else ("standard error", "shots of each")
+    for column in ("error", "accuracy", "circuits", *sampled):
         table.add_column(column, justify="right")
     for row in rows:
         low, high = wilson_interval(row.correct, row.total)
@@ -97,10 +98,9 @@ def mitigate(
         table.add_row(
             row.name,
             f"{row.error:.4f}" + (" worse" if worse else ""),
-            "" if row.std is None else f"{row.std:.4f}",
             f"{row.correct / row.total:.1%} ({low:.1%} to {high:.1%})",
             f"{row.circuits:g}x",
-            "" if row.shots is None else str(row.shots),
+            *(() if shots is None else (f"{row.std:.4f}" if row.std else "", str(row.shots))),
             style="red" if worse else None,
         )
     console.print(table)
