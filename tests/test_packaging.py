@@ -32,6 +32,7 @@ EXTRA_MODULES = {
     "qasm": {"qiskit_qasm3_import"},
     "mitigation": {"mitiq", "ply"},
     "draw": {"pylatexenc"},
+    "search": {"psycopg"},
 }
 
 

@@ -42,7 +42,7 @@ def modules() -> list[str]:
 
 
 # Not `qiskit_qasm3_import`: qiskit-ibm-runtime needs it too.
-@pytest.mark.parametrize("module", ["pennylane", "mitiq", "ply", "pylatexenc"])
+@pytest.mark.parametrize("module", ["pennylane", "mitiq", "ply", "pylatexenc", "psycopg"])
 def test_no_extra_is_installed(module: str) -> None:
     assert find_spec(module) is None
 
