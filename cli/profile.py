@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,13 +104,13 @@ def _circuit(
         circuit, inputs = from_qasm3(path.read_text(encoding="utf-8"))
     else:
         from qiskit import QuantumCircuit, qpy
-        from qiskit.qpy import QpyError
+        from qiskit.exceptions import QiskitError
 
         try:
             with path.open("rb") as file:
                 held = qpy.load(file)
-        except QpyError as error:
-            raise ValueError(f"{path} is no QPY file: {error.message}") from error
+        except (QiskitError, struct.error, ValueError, EOFError) as error:
+            raise ValueError(f"{path} is no QPY file that Qiskit can read: {error}") from error
         if len(held) != 1 or not isinstance(held[0], QuantumCircuit):
             raise ValueError(f"{path} holds {len(held)} circuits: give a file with one")
         circuit = held[0]
@@ -128,17 +130,21 @@ def _run(
 ) -> Profile:
     import torch
 
+    from nisqkit.qml.fit import num_steps
     from nisqkit.qml.models import quantum_layers
     from nisqkit.qml.runs import load_run
-    from nisqkit.qml.training import torch_settings
+    from nisqkit.qml.training import load_data, torch_settings
     from nisqkit.search.profile import profile as profile_of
 
     loaded = load_run(path)
     rows = batch or loaded.config.batch_size
     # not zeros, which are no amplitudes
     example = torch.rand(rows, loaded.num_features, generator=torch.Generator().manual_seed(0))
-    options = {"device": device, "shots": shots, "plan": plan}
+    options: dict[str, Any] = {"device": device, "shots": shots, "plan": plan}
     layers = quantum_layers(loaded.model)
+    with contextlib.suppress(ValueError, OSError):  # without the data there is no epoch
+        samples = len(load_data(loaded.config).train)
+        options["steps_per_epoch"] = num_steps(samples, rows, loaded.model)
     with torch_settings(loaded.config):
         return profile_of(
             loaded.model,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from qiskit import QuantumCircuit
+from qiskit.circuit import CircuitInstruction
 
 from nisqkit.circuits.amplitude import synthesise
 from nisqkit.circuits.lower import InputsLike, lower
@@ -215,12 +216,17 @@ def profile_circuit(
 
 
 def _size(circuit: QuantumCircuit) -> dict[str, Metric]:
-    counts = Counter(use.name for use in circuit.data if use.name != "barrier")
-    widths = Counter(len(use.qubits) for use in circuit.data if use.name != "barrier")
+    gates = [use for use in circuit.data if not use.is_directive()]
+    counts = Counter(use.name for use in gates)
+    widths = Counter(len(use.qubits) for use in gates)
+
+    def of_two(use: CircuitInstruction) -> bool:
+        return len(use.qubits) == 2 and not use.is_directive()
+
     found = {
         "qubits": Metric(circuit.num_qubits, aggregate="max"),
         "depth": Metric(circuit.depth(), aggregate="max"),
-        "two_qubit_depth": Metric(circuit.depth(lambda use: len(use.qubits) == 2), aggregate="max"),
+        "two_qubit_depth": Metric(circuit.depth(of_two), aggregate="max"),
         "one_qubit_gates": Metric(widths[1]),
         "two_qubit_gates": Metric(widths[2]),
     }

@@ -75,5 +75,5 @@ def profile_layer(
         name="QuantumLayer",
         **options,
     )
-    metrics = weight_metrics(layer) | found.metrics
+    metrics = weight_metrics(layer) | dict(found.metrics)
     return Profile(found.name, "quantum", metrics, (), found.notes, "QuantumLayer")

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nisqkit.search.module_calls import tensors_in
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the storages that operations make, until the last tensor on them is gone.
 
     Storages are counted once, whatever views there are of them; memory that an operation takes
@@ -35,7 +35,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(
         self, held: Iterable[Tensor], ignored: Iterable[Tensor], changed: Callable[[int], None]
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live, self.changed = 0, changed
         self._seen: dict[int, weakref.ref[UntypedStorage]] = {}
         self._ignored = {t.untyped_storage()._cdata for t in ignored}

@@ -19,7 +19,7 @@ _FORMULAS: dict[Any, Callable[..., float]] = {
     torch.ops.aten.dot: lambda a, b, **_: prod(a.shape),
     torch.ops.aten.vdot: lambda a, b, **_: prod(a.shape),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
-        sdpa_flop_count(q.shape, k.shape, v.shape) / 2
+        sdpa_flop_count(q.shape, k.shape, v.shape) / 2  # type: ignore[no-untyped-call]
     ),
 }
 """Where torch has no formula."""
@@ -66,7 +66,7 @@ _NO_PRODUCTS = {
 """Operations without tags that are known to multiply no matrices."""
 
 
-class MacCounter(TorchDispatchMode):
+class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts multiply-adds of matrix products and convolutions while it is active.
 
     The formulas are those of torch's FLOP counter, halved: a bias is no multiply-add, and what
@@ -97,7 +97,7 @@ class MacCounter(TorchDispatchMode):
         credit: Callable[[float, float], None],
         unknown: Callable[[str], None],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.credit, self.unknown = credit, unknown
         # by storage, which is kept so that its address is not used again
         self._weights = {_key(weight): weight for weight in weights}
@@ -152,4 +152,4 @@ def _known(func: Any) -> bool:
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)

@@ -85,12 +85,17 @@ def whole(parts: Sequence[Metric]) -> Metric:
     values = [part.value for part in parts]
     spreads = [part.spread for part in parts if part.spread is not None]
     dates = [part.date for part in parts if part.date is not None]
-    combine = {"sum": sum, "max": max, "product": math.prod}[first.aggregate]
+    makes: dict[str, float] = {
+        "sum": sum(values),
+        "max": max(values),
+        "product": math.prod(values),
+    }
+    weakest = SOURCES[max(SOURCES.index(part.source) for part in parts)]
     return Metric(
-        combine(values),
+        makes[first.aggregate],
         first.unit,
         first.aggregate,
-        max((part.source for part in parts), key=SOURCES.index),
+        weakest,
         math.hypot(*spreads) if spreads else None,
         min(dates) if dates else None,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 Enter = Callable[[nn.Module, tuple[Any, ...]], None]
 Leave = Callable[[nn.Module], None]
@@ -81,4 +82,4 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 def tensors_in(found: Any) -> list[Tensor]:
     """All tensors in nested tuples, lists and dicts."""
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]

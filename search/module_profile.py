@@ -95,15 +95,16 @@ class _Walk:
         self.told = {module}
 
     def run(self, name: str, latency_runs: int, threads: int | None) -> Profile:
-        with undisturbed(self.module):
-            self._count()
-            self._keep()
-            self._live()
-            with torch_threads(threads) as used:
+        used = 0
+        if self.args:
+            with undisturbed(self.module), torch_threads(threads) as used:
+                self._count()
+                self._keep()
+                self._live()
                 if latency_runs:
                     self._time(latency_runs)
         notes = []
-        if latency_runs:
+        if self.latency:
             plural = "s" * (used > 1)
             notes.append(f"latency: median of {latency_runs} runs with {used} thread{plural}")
         if bits := sorted(set(self.bits.values())):
@@ -244,7 +245,8 @@ class _Walk:
             example = args[0] if args else None
             if isinstance(example, Tensor):
                 example = example.detach().requires_grad_(example.requires_grad)
-            found.append(part.__profile__(example, **self.options))
+            describe: Any = part.__profile__
+            found.append(describe(example, **self.options))
         if len(found) == 1:
             return found[0]
         parts = tuple(replace(one, name=f"call {k}") for k, one in enumerate(found, start=1))

@@ -116,8 +116,8 @@ class Profile:
     def table(self, names: Sequence[str] | None = None) -> Table:
         """A `rich.table.Table`; what does not apply is blank.
 
-        With parts: one row per part, one column per metric, the total last. Without: one row per
-        metric. ``names`` chooses metrics; by default those that people compare first.
+        Up to five parts stand side by side, with a row for every metric. More parts have a row
+        each, with the metrics that people compare first. ``names`` chooses metrics.
 
         Raises:
             ValueError: A metric that no part has.

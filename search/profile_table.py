@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -14,9 +14,12 @@ MAIN = (
     *("qubits", "depth", "two_qubit_gates", "success_probability"),
     *("executions_per_step.parameter_shift", "price_usd_per_step.parameter_shift"),
 )
-"""What people compare first: the columns of a table of parts."""
+"""What people compare first: the columns where there are more parts than fit side by side."""
 
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
+SIDE_BY_SIDE = 5
+"""With so many parts at most, parts are columns."""
+
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def profile_table(profile: Profile, names: Sequence[str] | None = None) -> Table:
@@ -25,68 +28,81 @@ def profile_table(profile: Profile, names: Sequence[str] | None = None) -> Table
     for name in names or ():
         if name not in totals:
             raise ValueError(unknown("metric", name, totals))
-    if not profile.children:
-        return _one(profile, totals, names or list(totals))
-    chosen = [name for name in names or MAIN if name in totals]
-    table = Table(title=profile.what or profile.name, title_justify="left")
-    table.add_column("part")
-    table.add_column("what")
-    for name in chosen:
-        table.add_column(name.replace("_", " ").replace(".", " "), justify="right")
-    rows = list(profile.walk())
-    for path, node in rows[1:]:
-        indent = "  " * (_depth(profile, path) - 1)
-        table.add_row(f"{indent}{node.name}", node.what, *_cells(node.totals(), chosen))
-    table.add_section()
-    table.add_row("total", profile.kind, *_cells(totals, chosen))
-    return table
+    parts = list(profile.walk())[1:]
+    if len(parts) <= SIDE_BY_SIDE:
+        return _metrics_as_rows(profile, totals, parts, names or list(totals))
+    return _parts_as_rows(profile, totals, parts, [n for n in names or MAIN if n in totals])
 
 
-def _depth(profile: Profile, path: str) -> int:
-    """How deep a node is; names may hold dots."""
-    depth, node, left = 0, profile, path
-    while left:
-        node = next(
-            child
-            for child in node.children
-            if left == child.name or left.startswith(f"{child.name}.")
-        )
-        left, depth = left[len(node.name) + 1 :], depth + 1
-    return depth
-
-
-def _cells(totals: dict[str, Metric], names: Sequence[str]) -> list[str]:
-    return [written(totals[name]) if name in totals else "" for name in names]
-
-
-def _one(profile: Profile, totals: dict[str, Metric], names: Sequence[str]) -> Table:
-    title = f"{profile.name} ({profile.what})" if profile.what else profile.name
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("source")
+def _metrics_as_rows(
+    profile: Profile,
+    totals: Mapping[str, Metric],
+    parts: Sequence[tuple[str, Profile]],
+    names: Sequence[str],
+) -> Table:
+    table = Table(title=_title(profile), title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for path, node in parts:
+        table.add_column(f"{path}\n{node.what}", justify="right", overflow="fold")
+    table.add_column("total" if parts else "value", justify="right", overflow="fold")
+    table.add_column("source", overflow="fold")
+    inner = [node.totals() for _, node in parts]
     for name in names:
         metric = totals[name]
         source = metric.source + (f" {metric.date}" if metric.date else "")
-        table.add_row(name, written(metric), source)
+        cells = [_cell(found, name) for found in inner]
+        table.add_row(name, *cells, written(metric), source)
     return table
+
+
+def _parts_as_rows(
+    profile: Profile,
+    totals: Mapping[str, Metric],
+    parts: Sequence[tuple[str, Profile]],
+    names: Sequence[str],
+) -> Table:
+    table = Table(title=_title(profile), title_justify="left")
+    table.add_column("part")
+    table.add_column("what")
+    for name in names:
+        table.add_column(name.replace("_", " ").replace(".", " "), justify="right")
+    for path, node in parts:
+        found = node.totals()
+        table.add_row(path, node.what, *[_cell(found, name) for name in names])
+    table.add_section()
+    table.add_row("total", "", *[written(totals[name]) for name in names])
+    return table
+
+
+def _title(profile: Profile) -> str:
+    if profile.what in ("", profile.name):
+        return profile.name
+    return f"{profile.name} ({profile.what})"
+
+
+def _cell(found: Mapping[str, Metric], name: str) -> str:
+    return written(found[name]) if name in found else ""
 
 
 def diff_table(before: Profile, after: Profile) -> Table:
     """See `Profile.diff`."""
     old, new = before.totals(), after.totals()
-    table = Table(title=f"{before.name} before and after", title_justify="left")
-    table.add_column("metric")
+    same = before.name == after.name
+    table = Table(
+        title=before.name if same else f"from {before.name} to {after.name}", title_justify="left"
+    )
+    table.add_column("metric", no_wrap=True)
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
     for name in dict.fromkeys([*old, *new]):
         one, other = old.get(name), new.get(name)
-        if one is None or other is None:
-            cells = [written(one) if one else "", written(other) if other else ""]
-            table.add_row(name, *cells, "gone" if one else "new")
-        elif one.value != other.value:
-            change = f"{other.value / one.value - 1:+.1%}" if one.value else "from 0"
-            table.add_row(name, written(one), written(other), change)
+        if one is not None and other is not None:
+            if one.value != other.value:
+                change = f"{other.value / one.value - 1:+.1%}" if one.value else "from 0"
+                table.add_row(name, written(one), written(other), change)
+        else:
+            change = "gone" if other is None else "new"
+            table.add_row(name, _cell(old, name), _cell(new, name), change)
     return table
 
 
@@ -97,24 +113,21 @@ def written(metric: Metric) -> str:
         >>> [written(Metric(v, u)) for v, u in ((3, ""), (123456, ""), (2048, "B"), (3.2e-5, "s"))]
         ['3', '123,456', '2.0 KiB', '32 µs']
         >>> written(Metric(0.01, "s", source="measured", spread=0.001))
-        '10 ms ± 1 ms'
+        '10 ± 1 ms'
     """
-    text = _value(metric.value, metric.unit)
-    if metric.spread is not None:
-        text += f" ± {_value(metric.spread, metric.unit)}"
-    return text
-
-
-def _value(value: float, unit: str) -> str:
+    value, unit = float(metric.value), metric.unit
     if unit == "B":
-        size, power = float(value), 0
+        size, power = value, 0
         while size >= 1024 and power < 4:
             size, power = size / 1024, power + 1
         return f"{size:.1f} {'KMGT'[power - 1]}iB" if power else f"{size:.0f} B"
-    if unit == "s" and 0 < abs(value) < 1:
-        factor, prefix = next((p for p in _PREFIXES if abs(value) >= p[0]), (1e-9, "n"))
-        return f"{value / factor:.3g} {prefix}s"
+    if unit == "s":
+        factor, prefix = next((p for p in _PREFIXES if abs(value) >= p[0]), (1.0, ""))
+        spread = "" if metric.spread is None else f" ± {metric.spread / factor:.2g}"
+        number = f"{value:,.0f}" if value >= 1000 else f"{value / factor:.3g}"
+        return f"{number}{spread} {prefix}s"
     if unit == "USD":
-        return f"${value:,.2f}" if value >= 0.01 or not value else f"${value:.2g}"
-    number = f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1e4 else f"{value:.4g}"
+        digits = ",.0f" if value >= 1000 else ",.2f" if value >= 0.01 or not value else ".2g"
+        return f"${value:{digits}}"
+    number = f"{value:,.0f}" if value.is_integer() or abs(value) >= 1e4 else f"{value:.4g}"
     return f"{number} {unit}".strip()
