@@ -247,7 +247,8 @@ def profile(
     if isinstance(thing, type) or not hasattr(thing, "__profile__"):
         raise TypeError(
             f"{thing!r:.60} cannot be profiled: give a torch.nn.Module, or an object with "
-            "__profile__; for circuits there is nisqkit.hardware_backends.profile_circuit"
+            "__profile__; for circuits there is profile_circuit "
+            "in nisqkit.hardware_backends.circuit_profile"
         )
     found: Profile = thing.__profile__(example, **options)
     return found if name is None else replace(found, name=name)

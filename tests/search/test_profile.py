@@ -85,5 +85,5 @@ def test_things_describe_themselves() -> None:
     found = profile(Thing(), 2, factor=3, name="mine")
     assert (found.name, found.total("size").value) == ("mine", 6)
     for thing in (3, Thing, nn.Linear):
-        with pytest.raises(TypeError, match="cannot be profiled: give a torch.nn.Module"):
+        with pytest.raises(TypeError, match=r"cannot be profiled: give a torch\.nn\.Module"):
             profile(thing)
