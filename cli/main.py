@@ -20,6 +20,7 @@ from nisqkit.cli.demo import demo
 from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.mitigate import mitigate
+from nisqkit.cli.profile import profile
 from nisqkit.cli.train import train
 from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
@@ -62,6 +63,7 @@ app.command()(transfer)
 app.command()(device)
 app.command()(why)
 app.command()(mitigate)
+app.command()(profile)
 app.command()(demo)
 app.add_typer(bench, name="bench")
 

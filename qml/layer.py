@@ -324,6 +324,12 @@ class QuantumLayer(nn.Module):
 
         return error_budget(self, x, y, loss, **options)
 
+    def __profile__(self, example: Tensor | None = None, **options: Any) -> Any:
+        """What the circuit costs; see `nisqkit.qml.layer_profile.profile_layer`."""
+        from nisqkit.qml.layer_profile import profile_layer  # it is about layers
+
+        return profile_layer(self, example, **options)
+
     def draw(self, output: str = "text", **options: Any) -> Any:
         """Draw the circuit; ``output`` and options are those of `QuantumCircuit.draw`.
 
