@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,8 @@ def alone() -> dict[str, Any]:
 
 
 @pytest.fixture
-def name() -> Iterator[str]:
-    yield f"test-{uuid.uuid4()}"
+def name() -> str:
+    return f"test-{uuid.uuid4()}"
 
 
 def trials(storage: str, name: str) -> list[optuna.trial.FrozenTrial]:

@@ -9,7 +9,18 @@ import sys
 import time
 from typing import Any
 
-from nisqkit.search import Budget, Choice, Float, Group, Int, Objective, Problem, Repeat, Study, When
+from nisqkit.search import (
+    Budget,
+    Choice,
+    Float,
+    Group,
+    Int,
+    Objective,
+    Problem,
+    Repeat,
+    Study,
+    When,
+)
 
 SPACE = Group(
     {
@@ -30,7 +41,9 @@ def problem(pause: float = 0.0) -> Problem:
         evaluated.extend(SPACE.key(value) for value in values)
         print(f"evaluating {len(values)}", file=sys.stderr, flush=True)
         time.sleep(pause)
-        return [{"loss": (value.get("rate", 2.0) - 0.3) ** 2 + 1 / width(value)} for value in values]
+        return [
+            {"loss": (value.get("rate", 2.0) - 0.3) ** 2 + 1 / width(value)} for value in values
+        ]
 
     return Problem(
         SPACE,
