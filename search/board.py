@@ -20,7 +20,7 @@ from nisqkit.search.base import Space, Value
 from nisqkit.search.bridge import flatten
 from nisqkit.search.candidate import candidate_to_json
 
-Slot = tuple[int, int]  # generation, slot
+Slot = tuple[int, int]  # generation, place in it
 
 
 @dataclass
@@ -53,7 +53,7 @@ def read_board(study: optuna.Study) -> Board:
         attributes = trial.user_attrs
         if "slot" not in attributes:
             continue  # somebody else's
-        slot = (attributes["generation"], attributes["slot"])
+        slot = (attributes["slot"]["generation"], attributes["slot"]["place"])
         if trial.state == TrialState.COMPLETE:
             board.done.setdefault(slot, trial)
         elif trial.state == TrialState.RUNNING:
@@ -67,7 +67,7 @@ def claim(
     study: optuna.Study, space: Space, worker: str, candidates: Mapping[Slot, Value]
 ) -> dict[Slot, FrozenTrial]:
     """Claim slots; returns the trials of those that this worker got."""
-    for (generation, slot), value in candidates.items():
+    for (generation, place), value in candidates.items():
         flat = flatten(space, value)
         study.add_trial(
             FrozenTrial(
@@ -80,9 +80,7 @@ def claim(
                 params={name: param for name, (param, _) in flat.items()},
                 distributions={name: distribution for name, (_, distribution) in flat.items()},
                 user_attrs={
-                    "generation": generation,
-                    "slot": slot,
-                    "worker": worker,
+                    "slot": {"generation": generation, "place": place, "worker": worker},
                     "candidate": candidate_to_json(space, value),
                 },
                 system_attrs={},
@@ -93,13 +91,19 @@ def claim(
     won = {
         slot: trial
         for slot, trial in board.running.items()
-        if slot in candidates and trial.user_attrs["worker"] == worker and not board.resolved(slot)
+        if slot in candidates and worker_of(trial) == worker and not board.resolved(slot)
     }
     numbers = {trial.number for trial in won.values()}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("worker") == worker and trial.number not in numbers:
+        if worker_of(trial) == worker and trial.number not in numbers:
             release(study, trial, "another worker was faster")
     return won
+
+
+def worker_of(trial: FrozenTrial) -> str | None:
+    """Who claimed a trial; None for a trial that is not ours."""
+    slot = trial.user_attrs.get("slot")
+    return None if slot is None else slot["worker"]
 
 
 def release(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
@@ -112,7 +116,7 @@ def release(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
 def release_dead(study: optuna.Study, board: Board, alive: Sequence[str]) -> None:
     """Give back the slots of workers that died."""
     for trial in board.running.values():
-        if trial.user_attrs["worker"] not in alive:
+        if worker_of(trial) not in alive:
             release(study, trial, "its worker died")
 
 

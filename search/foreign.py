@@ -56,8 +56,8 @@ def run_foreign(study: Study, evaluations: int, progress: Progress | None, batch
                             f"a budget; of the space, {found}"
                         )
                     continue
-                trial.set_user_attr("generation", 0)
-                trial.set_user_attr("slot", trial.number)
+                slot = {"generation": 0, "place": trial.number, "worker": "optuna"}
+                trial.set_user_attr("slot", slot)
             misses = 0
             static[problem.space.key(value)] = metrics
             trials[0, trial.number] = _frozen(study, trial.number)

@@ -124,10 +124,11 @@ class Injection(Leaf):
     def repair(self, value: Value) -> Value:
         """Keeps the places that are allowed, new and connected, and fills in the lowest others."""
         given = list(value) if isinstance(value, list | tuple) else []
+        given = [place if type(place) is int else None for place in given]
         given = (given + [None] * self.num_logical)[: self.num_logical]
         places: list[int | None] = []
         for place in given:
-            good = type(place) is int and place in self._usable and place not in places
+            good = place is not None and place in self._usable and place not in places
             places.append(place if good else None)
         if self.coupled is not None:
             parts = _components([q for q in places if q is not None], self._neighbours)

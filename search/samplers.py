@@ -48,6 +48,8 @@ class TreeSampler(BaseSampler):
         self.space = space
         self.population = population
         self.seed = secrets.randbits(31) if seed is None else seed
+        # The parents of a plain Optuna study, for as long as its finished trials are the same.
+        self._cache: tuple[tuple[str, tuple[int, ...]], list[Evaluated]] | None = None
 
     # --- what each sampler defines ---
 
@@ -133,14 +135,18 @@ class TreeSampler(BaseSampler):
         rng = np.random.default_rng([self.seed, trial.number])
         if generation == 0:
             return space.sample(rng)
-        signs = [1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]
-        history = []
-        for number, old in enumerate(done[:start]):
-            value = unflatten(space, old.params) if self.space else space.repair(old.params)
-            losses = tuple(s * v for s, v in zip(signs, old.values, strict=True))
-            history.append(Evaluated(value, {}, number, self._generation(number), losses))
+        done = done[:start]
+        known = (study.study_name, tuple(old.number for old in done))
+        if self._cache is None or self._cache[0] != known:
+            signs = [1.0 if d == StudyDirection.MINIMIZE else -1.0 for d in study.directions]
+            history = []
+            for number, old in enumerate(done):
+                value = unflatten(space, old.params) if self.space else old.params
+                losses = tuple(s * v for s, v in zip(signs, old.values, strict=True))
+                history.append(Evaluated(value, {}, number, self._generation(number), losses))
+            self._cache = (known, self.select(space, history))
         slot = trial.number % self.slots(generation)
-        return self.vary(space, self.select(space, history), slot, rng)
+        return space.repair(self.vary(space, self._cache[1], slot, rng))
 
     def _generation(self, number: int) -> int:
         generation = 0
