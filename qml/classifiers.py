@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nisqkit.circuits.ansatze import ANSATZE, u3_cu3
 from nisqkit.circuits.encoders import LAYERED, angle, encoder
 from nisqkit.circuits.names import unknown
+from nisqkit.circuits.subcircuit_text import subcircuit_from_text
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.injection import Injection
@@ -82,6 +83,7 @@ def classifier_circuit(
     depth: int = 2,
     *,
     qubits: int | None = None,
+    subcircuit: str | None = None,
 ) -> QuantumCircuit:
     """The encoder for this number of features, followed by the ansatz.
 
@@ -90,8 +92,10 @@ def classifier_circuit(
     ``10_ryzx`` if their qubits divide into groups for the classes; everything else is angle-encoded
     on the smallest multiple of the number of classes that is at least 4.
 
+    With a `subcircuit` (see `nisqkit.circuits.subcircuit_text`) it comes in the place of the ansatz.
+
     Raises:
-        ValueError: an unknown ansatz, or fewer than two classes.
+        ValueError: an unknown ansatz, fewer than two classes, or a sub-circuit of another width.
 
     Example:
         >>> circuit = classifier_circuit(16, 4, "u3-cu3", depth=1)
@@ -108,7 +112,20 @@ def classifier_circuit(
     else:
         width = qubits if qubits is not None else num_classes * -(-4 // num_classes)
         front = angle(width, num_features, gates="ry rz rx ry")
-    return front.compose(CIRCUITS[ansatz](front.num_qubits, depth))
+    return front.compose(_ansatz(front.num_qubits, ansatz, depth, subcircuit))
+
+
+def _ansatz(width: int, ansatz: str, depth: int, subcircuit: str | None) -> QuantumCircuit:
+    if subcircuit is None:
+        circuit: QuantumCircuit = CIRCUITS[ansatz](width, depth)
+        return circuit
+    design, mask = subcircuit_from_text(subcircuit)
+    if design.num_qubits != width:
+        raise ValueError(
+            f"the sub-circuit has {design.num_qubits} qubits, but this task's encoder {width}: "
+            f"give qubits={design.num_qubits}, or search on this task"
+        )
+    return design.kept(mask)
 
 
 def classifier(
@@ -122,6 +139,7 @@ def classifier(
     norm: bool = False,
     quantize: int | None = None,
     native: bool = False,
+    subcircuit: str | None = None,
     backend: str = "native",
     noise: Device | NoiseModel | None = None,
     layout: Sequence[int] | None = None,
@@ -148,6 +166,7 @@ def classifier(
         norm: put a `PostMeasurementNorm` behind every node but the last.
         quantize: put a `PostMeasurementQuantize` with this many levels there, too.
         native: train the angles of the transpiled circuits (`native_layer`); needs a device.
+        subcircuit: in the place of the ansatz; see `classifier_circuit`.
         backend: as in `QuantumLayer`.
         noise: as in `QuantumLayer`.
         layout: as in `QuantumLayer`, for all nodes.
@@ -175,13 +194,15 @@ def classifier(
         raise ValueError(
             f"{what} acts between nodes, and there is one: give nodes=2 or more, or leave it out"
         )
-    circuit = classifier_circuit(num_features, num_classes, ansatz, depth, qubits=qubits)
+    circuit = classifier_circuit(
+        num_features, num_classes, ansatz, depth, qubits=qubits, subcircuit=subcircuit
+    )
     width = circuit.num_qubits
     head = GroupSum(width, num_classes)
     parts: list[nn.Module] = []
     for node in range(nodes):
         if node > 0:
-            circuit = angle(width).compose(CIRCUITS[ansatz](width, depth))
+            circuit = angle(width).compose(_ansatz(width, ansatz, depth, subcircuit))
             if norm:
                 parts.append(PostMeasurementNorm(width))
             if quantize is not None:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from nisqkit.circuits.names import unknown
+from nisqkit.circuits.subcircuit_text import subcircuit_from_text
+from nisqkit.qml.angle_pruning import AnglePruning
 from nisqkit.qml.noise_schedule import SCHEDULES as NOISE_SCHEDULES
 
 NOISES = ("exact", "gates", "outcomes", "angles")
@@ -39,6 +41,11 @@ class TrainConfig:
         quantize: round the values between nodes to this many levels (`PostMeasurementQuantize`).
         centroid_weight: weight of their distance to the levels in the loss.
         native: train the angles of the transpiled circuits (`native_layer`).
+        subcircuit: a circuit that a search has found, as the text of its ``subcircuit.json``; then
+            `circuit` and `depth` are not used.
+        prune: share of the circuits' angles that training sets to zero; see `AnglePruning`.
+        prune_grow: part of the other angles that each epoch exchanges with pruned ones.
+        start: folder of a finished run of the same model, whose weights training begins with.
         model: ``"module:function"`` or ``"path/file.py:function"``, called with
             ``(num_features, num_classes)``, which returns your own `torch.nn.Module`; then
             `circuit`, `depth`, `qubits`, `nodes`, `norm`, `quantize` and `native` are not used.
@@ -56,7 +63,8 @@ class TrainConfig:
             T or ``"cosine-down"`` from T to 0.
         ideal_encoder: inject no noise before the first gate that is trained; with ``"exact"`` and
             ``"gates"``.
-        layout: the device's qubit for each qubit of the circuit; None lets Qiskit choose.
+        layout: the device's qubit for each qubit of the circuit, for one device; None lets Qiskit
+            choose.
         shots: measurements per circuit on devices, and in training on every backend but
             ``"native"``; None: exact expectation values.
         epochs: passes over the training split.
@@ -99,6 +107,10 @@ class TrainConfig:
     quantize: int | None = None
     centroid_weight: float = 0.1
     native: bool = False
+    subcircuit: str | None = None
+    prune: float | None = None
+    prune_grow: float | None = None
+    start: str | None = None
     model: str | None = None
     backend: str = "native"
     devices: tuple[str, ...] = ()
@@ -135,6 +147,7 @@ class TrainConfig:
             "model": self.model and _with_absolute_file(self.model),
             "devices": tuple(self.devices),
             "teacher": self.teacher and os.path.abspath(self.teacher),
+            "start": self.start and os.path.abspath(self.start),
             "layout": None if self.layout is None else tuple(self.layout),
         }
         for name, value in absolute.items():
@@ -179,6 +192,10 @@ class TrainConfig:
             raise ValueError(f"devices lists {', '.join(sorted(repeated))} twice; name each once")
         if self.quantize is not None and self.quantize < 2:
             raise ValueError(f"quantize={self.quantize!r} must be at least 2 levels, or None")
+        if self.prune is not None:
+            AnglePruning(self.prune, grow=self.prune_grow)  # raises for values that cannot work
+        if self.subcircuit is not None:
+            subcircuit_from_text(self.subcircuit)
         if self.noise is not None:
             if self.noise not in NOISES:
                 raise ValueError(unknown("noise", self.noise, NOISES))
@@ -188,7 +205,7 @@ class TrainConfig:
                     f"backend={self.backend!r} and devices={list(self.devices)}: name a device "
                     "(--device NAME), and leave out the backend"
                 )
-        if self.backend == "aer" or self.noise is not None:
+        if self.backend == "aer" or self.noise is not None or self.layout is not None:
             self._check_one_device()
         self._check_idle()
         if self.shots is not None and self.backend == "native" and not self.devices:
@@ -201,7 +218,7 @@ class TrainConfig:
     def _check_idle(self) -> None:
         """Refuse what would change nothing."""
         default = {f.name: f.default for f in fields(self)}
-        for name in ("nodes", "norm", "quantize", "native"):
+        for name in ("nodes", "norm", "quantize", "native", "subcircuit"):
             if self.model is not None and (value := getattr(self, name)) != default[name]:
                 raise ValueError(
                     f"{name}={value!r} would change nothing beside model, which builds its own "
@@ -210,10 +227,12 @@ class TrainConfig:
         for needed, there, idle in (
             ("noise", self.noise is not None, ("noise_factor", "noise_schedule")),
             ("noise in gates", self.noise in ("exact", "gates"), ("ideal_encoder",)),
-            ("a device to train on", self.training_device is not None, ("layout", "native")),
+            ("a device to train on", self.training_device is not None, ("native",)),
+            ("a device", bool(self.devices), ("layout",)),
             ("teacher", self.teacher is not None, ("distill_weight", "temperature")),
             ("nodes=2 or more", self.nodes > 1, ("norm", "quantize")),
             ("quantize", self.quantize or self.model, ("centroid_weight",)),
+            ("prune", self.prune is not None, ("prune_grow",)),
         ):
             for name in idle:
                 if not there and (value := getattr(self, name)) != default[name]:
@@ -222,11 +241,21 @@ class TrainConfig:
                         f"leave {name} out"
                     )
 
+        if self.prune is not None and self.keep == "best":
+            raise ValueError(
+                f"prune={self.prune!r} ends with the smallest circuit, and keep='best' could take "
+                "an earlier one: give keep='last'"
+            )
+
     def _check_one_device(self) -> None:
         if len(self.devices) > 1:
-            how = "backend='aer'" if self.noise is None else f"noise={self.noise!r}"
+            how = "backend='aer' trains on"
+            if self.noise is not None:
+                how = f"noise={self.noise!r} trains on"
+            elif self.backend != "aer":
+                how = f"layout={list(self.layout or ())} is for"
             raise ValueError(
-                f"{how} trains on one device, but {len(self.devices)} are given "
+                f"{how} one device, but {len(self.devices)} are given "
                 f"({', '.join(self.devices)}); train on one, then use `nisqkit evaluate` with the "
                 "others"
             )
@@ -246,7 +275,16 @@ class TrainConfig:
             >>> TrainConfig(model="folder/own.py:build").model_name
             'own.py:build'
         """
-        return self.circuit if self.model is None else os.path.basename(self.model)
+        if self.model is not None:
+            return os.path.basename(self.model)
+        if self.subcircuit is not None:
+            return f"sub-circuit of {subcircuit_from_text(self.subcircuit)[0].name}"
+        return self.circuit
+
+    @property
+    def layouts(self) -> dict[str, tuple[int, ...]]:
+        """The layout by the name of the device that it is on."""
+        return {} if self.layout is None else {self.devices[0]: self.layout}
 
     @property
     def training_device(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +76,7 @@ def evaluate_everywhere(
     shots: int | None = None,
     limit: int | None = None,
     backend: str | None = None,
+    layouts: Mapping[str, Sequence[int]] | None = None,
 ) -> Iterator[Evaluation]:
     """Evaluate on the test split: noise-free first, then on each device.
 
@@ -89,6 +90,7 @@ def evaluate_everywhere(
         shots: measurements per circuit on devices; None: exact noisy expectation values.
         limit: use this many test samples only, evenly spaced over the split.
         backend: on devices; None: as in `on_device`.
+        layouts: by the name of a device, its qubit for each qubit of the circuits.
 
     Raises:
         ValueError: devices for a model without a `QuantumLayer`, a device that the circuit does
@@ -102,7 +104,8 @@ def evaluate_everywhere(
         ['noise-free']
     """
     split = limited(dataset.test, limit)
-    noisy = [on_device(model, device, shots, backend) for device in devices]
+    places = layouts or {}
+    noisy = [on_device(model, d, shots, backend, places.get(d.name)) for d in devices]
     yield evaluate(calibrated(noise_free(model), dataset.valid), split, dataset.class_names)
     for device, moved in zip(devices, noisy, strict=True):
         freeze_statistics(moved, dataset.valid.features)  # a copy already
@@ -125,7 +128,11 @@ def calibrated(model: nn.Module, valid: Split) -> nn.Module:
 
 
 def on_device(
-    model: nn.Module, device: Device, shots: int | None = None, backend: str | None = None
+    model: nn.Module,
+    device: Device,
+    shots: int | None = None,
+    backend: str | None = None,
+    layout: Sequence[int] | None = None,
 ) -> nn.Module:
     """The model with the full noise of a device.
 
@@ -135,21 +142,23 @@ def on_device(
         shots: measurements per circuit; None: exact noisy expectation values.
         backend: such as ``"aer"``; None: density matrices of the native engine, or Aer where a
             circuit is too wide for these.
+        layout: the device's qubit for each qubit of the circuits; None: as in `with_backend`.
 
     Raises:
         ValueError: no `QuantumLayer`, or a circuit that does not fit on the device.
     """
     if backend is not None:
-        return with_backend(model, backend, noise=device, shots=shots)
+        return with_backend(model, backend, noise=device, shots=shots, layout=layout)
     # imports and declares the kernels of both noisy engines
     from nisqkit.hardware_backends.native.noisy import NoisyBackend
 
     exact = all(
-        NoisyBackend(device, layout=kept_layout(layer, device)).method_for(layer.program)
+        NoisyBackend(device, layout=layout or kept_layout(layer, device)).method_for(layer.program)
         == "density"
         for layer in quantum_layers(model).values()
     )
-    return with_backend(model, "native" if exact else "aer", noise=device, shots=shots)
+    chosen = "native" if exact else "aer"
+    return with_backend(model, chosen, noise=device, shots=shots, layout=layout)
 
 
 def noise_free(model: nn.Module) -> nn.Module:

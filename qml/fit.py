@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nisqkit.compression.distillation import distillation_loss
+from nisqkit.qml.angle_pruning import AnglePruning
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset
 from nisqkit.qml.evaluation import evaluate
@@ -124,6 +125,10 @@ def fit(
     """
     watcher = watcher or Watcher()
     optimizer = make_optimizer(model, config)
+    pruning = None
+    if config.prune is not None:
+        pruning = AnglePruning(config.prune, grow=config.prune_grow)
+        pruning.attach(model)
     features, labels = dataset.train.tensors()
     steps = num_steps(len(labels), config.batch_size, model)
     state, replayed = _restore(folder, dataset, model, optimizer, steps, teacher)
@@ -142,6 +147,8 @@ def fit(
                 progress = state.epoch / max(1, config.epochs - 1)
                 factor = noise_factor(config.noise_schedule, config.noise_factor, progress)
                 set_noise_factor(model, factor)
+            if pruning is not None and state.step == 0:
+                pruning.begin_epoch(model, state.epoch / config.epochs)
             model.train()
             while state.step < steps:
                 start = state.step * config.batch_size
@@ -150,7 +157,7 @@ def fit(
                 seed_step(config.seed, state.epoch, state.step)
                 soft = None if teacher is None else teacher[rows]
                 loss, correct = train_step(
-                    model, optimizer, features[rows], labels[rows], config, soft
+                    model, optimizer, features[rows], labels[rows], config, soft, pruning
                 )
                 _check_finite("training", loss, state, config)
                 state.loss_sum += loss * len(rows)
@@ -182,6 +189,7 @@ def train_step(
     labels: Tensor,
     config: TrainConfig,
     teacher: Tensor | None = None,
+    pruning: AnglePruning | None = None,
 ) -> tuple[float, int]:
     """Do one step on one batch; returns the mean loss before it, and the right answers.
 
@@ -204,7 +212,11 @@ def train_step(
     for distance in distances:
         loss = loss + config.centroid_weight * distance
     loss.backward()  # type: ignore[no-untyped-call]
+    if pruning is not None:
+        pruning.before_step(model)
     optimizer.step()
+    if pruning is not None:
+        pruning.after_step(model)
     return loss.item(), int((logits.argmax(dim=1) == labels).sum())
 
 

@@ -118,7 +118,13 @@ def evaluate_run(
     check_same_data(run.checkpoint, dataset, str(run.path))
     with torch_settings(run.config):
         yield from evaluate_everywhere(
-            run.model, dataset, loaded, shots=shots, limit=limit, backend=backend
+            run.model,
+            dataset,
+            loaded,
+            shots=shots,
+            limit=limit,
+            backend=backend,
+            layouts=run.config.layouts,
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nisqkit.noise.device import Device
+from nisqkit.qml.angle_pruning import AnglePruning
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset, load_dataset, load_npz
@@ -117,7 +118,7 @@ def train(
         dataset = load_data(config)
         model = build_model(config, dataset.num_features, dataset.num_classes)
         for device in devices:  # found out now, not after training
-            on_device(model, device, config.shots)
+            on_device(model, device, config.shots, layout=config.layout)
         teacher = None
         if config.teacher is not None and not (folder is not None and folder.finished):
             teacher = teacher_logits(config, dataset)
@@ -162,6 +163,33 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
             `QuantumLayer`; or as in `load_model` and `classifier`.
     """
     torch.default_generator.manual_seed(config.seed)
+    model = _built(config, num_features, num_classes)
+    if config.start is not None:
+        _take_weights(model, config.start)
+    if config.prune is not None:
+        AnglePruning(config.prune).attach(model)
+    return model
+
+
+def _take_weights(model: nn.Module, start: str) -> None:
+    """The weights of a finished run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is of another model.
+    """
+    from nisqkit.qml.runs import load_run  # it is built on this module
+
+    run = load_run(start)
+    if fingerprint(run.model) != fingerprint(model):
+        raise ValueError(
+            f"start={start!r} is a run of another model ({describe(run.model)}), whose weights do "
+            f"not fit this one ({describe(model)}): give a run with the same circuit"
+        )
+    model.load_state_dict(run.model.state_dict())
+
+
+def _built(config: TrainConfig, num_features: int, num_classes: int) -> nn.Module:
     name = config.training_device
     device = None if name is None else Device.load(name)
     inject = _injection(config)
@@ -187,6 +215,7 @@ def build_model(config: TrainConfig, num_features: int, num_classes: int) -> nn.
         norm=config.norm,
         quantize=config.quantize,
         native=config.native,
+        subcircuit=config.subcircuit,
         backend=config.backend,
         noise=device,
         layout=config.layout,
@@ -270,7 +299,9 @@ def _evaluate(
     watcher: Watcher,
 ) -> list[Evaluation]:
     conditions = ["noise-free", *config.devices]
-    results = evaluate_everywhere(model, dataset, devices, shots=config.shots)
+    results = evaluate_everywhere(
+        model, dataset, devices, shots=config.shots, layouts=config.layouts
+    )
     evaluations = []
     for condition in conditions:
         watcher.stage(f"evaluating {len(dataset.test)} test samples, {condition}")
