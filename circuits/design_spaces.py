@@ -259,6 +259,11 @@ class DesignSpace:
             for _ in range(_num_params(gate))
         )
 
+    @cached_property
+    def weights_of_gates(self) -> tuple[int, ...]:
+        """How many weights each instruction of `circuit` has."""
+        return tuple(_num_params(gate) for gate, _, _ in self._positions())
+
     def num_weights(self, sub: SubCircuit) -> int:
         """How many weights a sub-circuit has."""
         count = int.bit_count if self.arbitrary else int

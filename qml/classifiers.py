@@ -106,13 +106,24 @@ def classifier_circuit(
         raise ValueError(unknown("circuit", ansatz, CIRCUITS))
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+    front = classifier_encoder(num_features, num_classes, qubits)
+    return front.compose(_ansatz(front.num_qubits, ansatz, depth, subcircuit))
+
+
+def classifier_encoder(
+    num_features: int, num_classes: int, qubits: int | None = None
+) -> QuantumCircuit:
+    """The encoder of `classifier_circuit`.
+
+    Example:
+        >>> classifier_encoder(16, 4).num_qubits
+        4
+    """
     name = ENCODERS.get(num_features)
     if qubits is None and name is not None and LAYERED[name][0] % num_classes == 0:
-        front = encoder(name)
-    else:
-        width = qubits if qubits is not None else num_classes * -(-4 // num_classes)
-        front = angle(width, num_features, gates="ry rz rx ry")
-    return front.compose(_ansatz(front.num_qubits, ansatz, depth, subcircuit))
+        return encoder(name)
+    width = qubits if qubits is not None else num_classes * -(-4 // num_classes)
+    return angle(width, num_features, gates="ry rz rx ry")
 
 
 def _ansatz(width: int, ansatz: str, depth: int, subcircuit: str | None) -> QuantumCircuit:

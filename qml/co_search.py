@@ -5,7 +5,8 @@ Source: Wang et al., QuantumNAS, HPCA 2022 (arXiv:2107.10845).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,9 @@ from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.datasets import Split
 from nisqkit.qml.evaluation import evaluate
-from nisqkit.qml.models import with_backend
+from nisqkit.qml.models import quantum_layers, with_backend
 from nisqkit.qml.super_circuit import SuperCircuit
-from nisqkit.search import Budget, Evaluated, Group, Injection, Objective, Problem, Space
+from nisqkit.search import Budget, Choice, Group, Injection, Objective, Problem, Space
 
 SCORES = ("loss", "loss/success", "ideal")
 Candidate = Mapping[str, Any]
@@ -90,8 +91,6 @@ class CoSearch:
         if self.layout is None:
             layout = Injection(n, allowed=allowed, coupled=coupled)
         else:
-            from nisqkit.search import Choice
-
             layout = Choice([allowed])
         return Group({"layout": layout, "circuit": self.model.design.space})
 
@@ -162,11 +161,13 @@ def working_qubits(device: Device) -> list[int]:
     return sorted(q for q in alive if device.readout[q] is not None)
 
 
-def finalists(found: Sequence[Evaluated], count: int, metric: str = "score") -> list[Evaluated]:
-    """The best evaluated candidates, each once."""
-    return sorted(found, key=lambda one: one.metrics[metric])[:count]
-
-
-def mapped(function: Callable[[Candidate], float], found: Sequence[Evaluated]) -> list[float]:
-    """A number for each candidate."""
-    return [function(one.value) for one in found]
+def transpiled_counts(
+    model: nn.Module, device: Device, layout: Sequence[int] | None = None
+) -> dict[str, int]:
+    """Gates of a model's circuits as Qiskit transpiles them, by name, without virtual ones."""
+    noisy = with_backend(model, "native", noise=device, layout=layout)
+    found: Counter[str] = Counter()
+    for layer in quantum_layers(noisy).values():
+        found.update(layer.transpiled.circuit.count_ops())
+    virtual = {g.gate for g in device.gates if g.is_virtual}
+    return {name: number for name, number in sorted(found.items()) if name not in virtual}

@@ -136,7 +136,7 @@ def fit(
 
     def save() -> None:
         if folder is not None:
-            folder.save(_checkpoint(config, dataset, model, optimizer, state, teacher))
+            folder.save(checkpoint_of(config, dataset, model, optimizer, state, teacher))
 
     with _ctrl_c() as pressed:
         while state.epoch < config.epochs and not _out_of_patience(state, config):
@@ -309,7 +309,7 @@ def _check_finite(which: str, loss: float, state: State, config: TrainConfig) ->
         )
 
 
-def _checkpoint(
+def checkpoint_of(
     config: TrainConfig,
     dataset: Dataset,
     model: nn.Module,
@@ -317,6 +317,7 @@ def _checkpoint(
     state: State,
     teacher: Tensor | None,
 ) -> dict[str, Any]:
+    """What a checkpoint holds."""
     return {
         "config": config.to_dict(),
         "fingerprint": fingerprint(model),

@@ -123,7 +123,7 @@ def train(
         if config.teacher is not None and not (folder is not None and folder.finished):
             teacher = teacher_logits(config, dataset)
         if folder is not None and not folder.holds_run:
-            folder.start(config, _describe_run(config, dataset, model, devices))
+            folder.start(config, described_run(config, dataset, model, devices))
         state, replayed = fit(
             model, dataset, config, folder=folder, watcher=watcher, teacher=teacher
         )
@@ -202,7 +202,7 @@ def _built(config: TrainConfig, num_features: int, num_classes: int) -> nn.Modul
             config.backend,
             noise=device,
             shots=_training_shots(config),
-            layout=config.layout,
+            layout=None if device is None else config.layout,
             inject=inject,
         )
     return classifier(
@@ -218,7 +218,7 @@ def _built(config: TrainConfig, num_features: int, num_classes: int) -> nn.Modul
         subcircuit=config.subcircuit,
         backend=config.backend,
         noise=device,
-        layout=config.layout,
+        layout=None if device is None else config.layout,
         inject=inject,
         shots=_training_shots(config),
         seed=config.seed,
@@ -271,9 +271,10 @@ def torch_settings(config: TrainConfig) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _describe_run(
+def described_run(
     config: TrainConfig, dataset: Dataset, model: nn.Module, devices: Sequence[Device]
 ) -> dict[str, Any]:
+    """What is written about a run before it starts."""
     return {
         "seed": config.seed,
         "threads": config.threads,
@@ -307,6 +308,14 @@ def _evaluate(
         watcher.stage(f"evaluating {len(dataset.test)} test samples, {condition}")
         evaluations.append(next(results))
     return evaluations
+
+
+def evaluated_report(
+    model: nn.Module, dataset: Dataset, config: TrainConfig, state: State, devices: Sequence[Device]
+) -> dict[str, Any]:
+    """The report of a model, evaluated on the test split."""
+    evaluations = _evaluate(model, dataset, config, devices, Watcher())
+    return _report(model, dataset, config, state, evaluations)
 
 
 def _report(
