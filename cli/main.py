@@ -21,6 +21,7 @@ from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.mitigate import mitigate
 from nisqkit.cli.profile import profile
+from nisqkit.cli.search import search
 from nisqkit.cli.train import train
 from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
@@ -66,6 +67,7 @@ app.command()(mitigate)
 app.command()(profile)
 app.command()(demo)
 app.add_typer(bench, name="bench")
+app.add_typer(search, name="search")
 
 
 def _show_version(wanted: bool) -> None:

@@ -10,6 +10,7 @@ qubit and place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,11 +41,12 @@ class DeviceValues:
         noise: Noise of a device, without idle noise.
         inputs: Shape ``(samples, num_inputs)``.
         weights: Shape ``(num_weights,)``; they count as constants.
-        observables: What to measure: sums of Pauli strings of I and Z.
+        observables: What to measure. Bases other than Z are measured as on a device: each by a
+            circuit of its own, with noisy rotations at its end.
         blocks: Blocks of the device, to share them; made if left out.
 
     Raises:
-        ValueError: Noise without a device or with idle noise, or observables that need rotations.
+        ValueError: Noise without a device or with idle noise, or all probabilities as observables.
 
     Example:
         >>> from nisqkit.circuits import angle, lower, u3_cu3
@@ -79,10 +81,8 @@ class DeviceValues:
         self.program, self.noise = program, noise
         self.inputs, self.weights = inputs, weights
         self.observables = observables or Observables.parse(None, program.num_qubits)
-        if self.observables.sums is None or any(
-            set(string) - set("IZ") for string in self.observables.strings
-        ):
-            raise ValueError("observables must be sums of Pauli strings of the letters I and Z")
+        if self.observables.sums is None:
+            raise ValueError("observables are Pauli strings or sums of them here, not 'probs'")
         self.blocks = blocks or NativeBlocks(noise.device)
         with torch.no_grad():
             self.angles: FloatArray = program.angles(inputs, weights).double().numpy()
@@ -90,7 +90,7 @@ class DeviceValues:
         self._encoding = [bool(batched.intersection(use.slots)) for use in program.gates]
         self._place = {id(use): k for k, use in enumerate(program.gates)}
         self._matrices: dict[tuple[int, tuple[int, ...]], FloatArray] = {}
-        self._swaps: dict[tuple[int, ...], FloatArray] = {}
+        self._constant: dict[tuple[str, tuple[int, ...]], FloatArray] = {}
         self._states: dict[tuple[tuple[int, ...], int], FloatArray] = {}
         self._noises: dict[tuple[str, tuple[int, ...]], FloatArray | None] = {}
 
@@ -104,22 +104,38 @@ class DeviceValues:
             layouts: For each mask, the device's qubit of every logical one.
         """
         return [
-            self.of_routed(self.blocks.route(self.program.select(mask), layout), layout)
+            self.of_routed(self.blocks.route(self.program.select(mask), layout))
             for mask, layout in zip(masks, layouts, strict=True)
         ]
 
-    def of_routed(self, routed: Routed, layout: Sequence[int]) -> Tensor:
-        """Values of a sub-circuit that has been routed from a layout."""
+    def of_routed(self, routed: Routed) -> Tensor:
+        """Values of a sub-circuit that `blocks` has routed."""
         encoder = self._encoder(routed)
         if encoder is None or len(routed.active) > WIDEST:
             return self._slowly(routed)
         states, rest = encoder
-        vectors = self._observed(routed)
+        vectors = np.zeros(0)
+        for k, (basis, members) in enumerate(self.observables.groups):
+            measured = self._observed(routed, members)
+            for piece in reversed(self._rotations(basis, routed)):
+                measured = self._before(piece, measured, routed)
+            vectors = measured if k == 0 else vectors + measured
         for piece in reversed(rest):
-            axes = [routed.active.index(q) for q in piece.physical]
-            vectors = _backwards(vectors, self._matrix(piece), axes)
-        values = self._contracted(vectors, states, routed)
-        return torch.from_numpy(values).to(self.inputs.dtype)
+            vectors = self._before(piece, vectors, routed)
+        return torch.tensor(self._contracted(vectors, states, routed), dtype=self.inputs.dtype)
+
+    def _before(self, piece: Piece, vectors: FloatArray, routed: Routed) -> FloatArray:
+        axes = [routed.active.index(q) for q in piece.physical]
+        return _backwards(vectors, self._matrix(piece), axes)
+
+    def _rotations(self, basis: str, routed: Routed) -> list[Piece]:
+        """The gates that turn a measurement basis to Z."""
+        found = []
+        for q, letter in enumerate(reversed(basis)):
+            for name in {"X": ("h",), "Y": ("sdg", "h")}.get(letter, ()):
+                use, physical = GateUse(name, (q,), tags=("basis",)), (routed.layout[q],)
+                found.append(Piece(self.blocks.block(use, physical), physical, use))
+        return found
 
     def _encoder(self, routed: Routed) -> tuple[dict[int, FloatArray], list[Piece]] | None:
         """States of the qubits after the encoder, and the pieces that follow; None if there is none.
@@ -158,11 +174,12 @@ class DeviceValues:
 
     def _matrix(self, piece: Piece) -> FloatArray:
         """The Pauli transfer matrix of a piece; of all gates of its kind, made together."""
-        if piece.use is None:
-            if piece.physical not in self._swaps:
+        if piece.use is None or id(piece.use) not in self._place:  # a swap, or a rotation
+            named = "swap" if piece.use is None else piece.use.name, piece.physical
+            if named not in self._constant:
                 none = np.zeros((1, 0))
-                self._swaps[piece.physical] = self._of_block(piece.block, none, piece.physical)[0]
-            return self._swaps[piece.physical]
+                self._constant[named] = self._of_block(piece.block, none, piece.physical)[0]
+            return self._constant[named]
         key = self._place[id(piece.use)], piece.physical
         if key not in self._matrices:
             alike = [
@@ -210,15 +227,16 @@ class DeviceValues:
             self._noises[key] = np.asarray(total_ptm(parts, len(physical))) if parts else None
         return self._noises[key]
 
-    def _observed(self, routed: Routed) -> FloatArray:
-        """The observables before readout, one axis of 4 per active qubit and one of outputs."""
+    def _observed(self, routed: Routed, members: Sequence[int]) -> FloatArray:
+        """Strings of one basis before readout: one axis of 4 per active qubit, one of outputs."""
         width, outputs = len(routed.active), self.observables.num_outputs
         found = np.zeros((4,) * width + (outputs,))
         strings = self.observables.strings
-        for column, string in zip(self.observables.coefficients.T, strings, strict=True):
+        for k in members:
+            column, string = self.observables.coefficients[:, k], strings[k]
             term = np.ones((1,) * width)
             read = {
-                routed.layout[k] for k, letter in enumerate(reversed(string)) if letter == "Z"
+                routed.layout[q] for q, letter in enumerate(reversed(string)) if letter != "I"
             }
             for axis, q in enumerate(routed.active):
                 row = self._read(q) if q in read else np.array([1.0, 0, 0, 0])
@@ -253,12 +271,27 @@ class DeviceValues:
 
     def _slowly(self, routed: Routed) -> Tensor:
         """The same by the density engine: for encoders with gates on two qubits, and wide circuits."""
-        program, placement = self.blocks.program(self.program, routed)
-        task = Task(
-            program, self.inputs, self.weights, self.observables, placement=placement
-        )
+        tasks = []
+        for basis, members in self.observables.groups:
+            pieces = (*routed.pieces, *self._rotations(basis, routed))
+            program, placement = self.blocks.program(self.program, replace(routed, pieces=pieces))
+            measured = _as_z(self.observables, members)
+            tasks.append(Task(program, self.inputs, self.weights, measured, placement=placement))
         with torch.no_grad():
-            return execute([task], Execution(noise=self.noise))[0].values
+            results = execute(tasks, Execution(noise=self.noise))
+        return torch.stack([result.values for result in results]).sum(dim=0)
+
+
+def _as_z(observables: Observables, members: Sequence[int]) -> Observables:
+    """Some of the strings with Z for every letter, as they are read after rotations."""
+    assert observables.sums is not None
+    n = observables.num_qubits
+    kept = {observables.strings[k] for k in members}
+    sums = tuple(
+        tuple((re.sub("[XY]", "Z", s), c) for s, c in terms if s in kept) or (("I" * n, 0.0),)
+        for terms in observables.sums
+    )
+    return Observables(n, sums)
 
 
 def ptm_of_unitary(unitaries: NDArray[np.complex128]) -> FloatArray:

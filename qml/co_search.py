@@ -6,120 +6,200 @@ Source: Wang et al., QuantumNAS, HPCA 2022 (arXiv:2107.10845).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from nisqkit.circuits.design_spaces import SubCircuit
 from nisqkit.circuits.names import unknown
 from nisqkit.hardware_backends.device_values import DeviceValues
 from nisqkit.hardware_backends.native_blocks import NativeBlocks
 from nisqkit.noise.device import Device
 from nisqkit.noise.model import NoiseModel
 from nisqkit.qml.datasets import Split
-from nisqkit.qml.evaluation import evaluate
 from nisqkit.qml.models import quantum_layers, with_backend
 from nisqkit.qml.super_circuit import SuperCircuit
-from nisqkit.search import Budget, Choice, Group, Injection, Objective, Problem, Space
+from nisqkit.qml.training_free import clifford_noise_resilience, representational_capacity
+from nisqkit.search import Budget, Group, Injection, Objective, Problem, Space
 
-SCORES = ("loss", "loss/success", "ideal")
-Candidate = Mapping[str, Any]
+SCORES = ("loss", "loss/success", "ideal", "training-free")
+LEAST_SUCCESS = 1e-5
+ELIVAGAR_POWER = 0.25
+Candidate: TypeAlias = Mapping[str, Any]
+Judge: TypeAlias = Callable[[Tensor], dict[str, float]]
+"""From what the head gives to metrics, of which ``"loss"`` is one."""
 
 
-@dataclass(frozen=True, eq=False)
 class CoSearch:
     """What is searched: a sub-circuit of a SuperCircuit, and its qubits on a device.
 
-    A candidate is ``{"circuit": ..., "layout": [...]}``. Weights are inherited from the
+    A candidate is ``{"circuit": ..., "layout": [...]}``, without the latter if it is fixed. Weights are inherited from the
     SuperCircuit. Scores, of which lower is better:
 
     - ``"loss"``: the loss under the device's noise, exactly: native blocks and routing of
       `NativeBlocks`, readout included;
     - ``"loss/success"``: the loss without noise over the estimated success probability, for
-      circuits too wide for the former;
-    - ``"ideal"``: the loss without noise, which knows nothing of the device.
+      circuits too wide for the former; a negative loss, such as an energy, is multiplied by it;
+    - ``"ideal"``: the loss without noise, which knows nothing of the device;
+    - ``"training-free"``: minus Elivagar's product of representational capacity and Clifford noise
+      resilience to the power 1/4, which needs no trained weights; with `classifying` only.
 
     Args:
-        model: A trained SuperCircuit with a head that gives logits.
-        split: Samples with labels, of the validation split; QuantumNAS takes 500.
+        model: A trained SuperCircuit.
         device: The device; its full noise.
+        judge: See `Judge`; `classifying` and `energy` make one.
+        inputs: Shape ``(samples, num_inputs)``.
         score: See above.
         layout: Fixed qubits; None: searched among all that work.
+        labels: Classes of the samples, for ``"training-free"``.
 
     Raises:
-        ValueError: An unknown score, a layout that is none, or a device that is too small.
+        ValueError: An unknown score, ``"training-free"`` without labels, or a device that is too
+            small.
     """
 
-    model: SuperCircuit
-    split: Split
-    device: Device
-    score: str = "loss"
-    layout: Sequence[int] | None = None
+    def __init__(
+        self,
+        model: SuperCircuit,
+        device: Device,
+        judge: Judge,
+        inputs: Tensor,
+        *,
+        score: str = "loss",
+        layout: Sequence[int] | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        if score not in SCORES:
+            raise ValueError(unknown("score", score, SCORES))
+        if score == "training-free" and labels is None:
+            raise ValueError("score='training-free' compares classes: use CoSearch.classifying")
+        self.labels = labels
+        if device.num_qubits < model.design.num_qubits:
+            raise ValueError(
+                f"{device.name} has {device.num_qubits} qubits, and the circuits "
+                f"{model.design.num_qubits}: choose a larger device"
+            )
+        self.model, self.device, self.judge = model, device, judge
+        self.score, self.layout = score, layout
+        self.inputs = inputs.to(model.layer.weights.dtype)
+        self.blocks = NativeBlocks(device)
 
-    def __post_init__(self) -> None:
-        if self.score not in SCORES:
-            raise ValueError(unknown("score", self.score, SCORES))
-        features, labels = self.split.tensors()
-        model, noise = self.model, NoiseModel.from_device(self.device)
-        blocks = NativeBlocks(self.device)
-        weights = model.layer.weights.detach()
-        values = DeviceValues(
-            model.layer.program,
-            noise,
-            features.to(weights.dtype),
-            weights,
-            model.layer.observables,
-            blocks,
+    @classmethod
+    def classifying(
+        cls, model: SuperCircuit, split: Split, device: Device, **options: Any
+    ) -> CoSearch:
+        """Score by the cross entropy of the head's logits; QuantumNAS takes 500 samples.
+
+        Args:
+            model: With a head that gives logits.
+            split: Samples of the validation split, with labels.
+            device: As in the class, as are the ``options``.
+        """
+        features, labels = split.tensors()
+
+        def judge(logits: Tensor) -> dict[str, float]:
+            right = (logits.argmax(dim=1) == labels).double().mean()
+            loss = cross_entropy(logits.double(), labels)
+            return {"loss": float(loss), "accuracy": float(right)}
+
+        return cls(model, device, judge, features, labels=labels, **options)
+
+    @classmethod
+    def energy(cls, model: SuperCircuit, device: Device, **options: Any) -> CoSearch:
+        """Score by the sum of the outputs: the energy of a variational eigensolver.
+
+        Args:
+            model: Without an encoder, its observable the Hamiltonian.
+            device: As in the class, as are the ``options``.
+        """
+        return cls(
+            model,
+            device,
+            lambda values: {"loss": float(values.double().sum())},
+            torch.zeros(1, 0),
+            **options,
         )
-        for name, value in {"blocks": blocks, "values": values, "labels": labels}.items():
-            object.__setattr__(self, f"_{name}", value)
 
-    _blocks: NativeBlocks = None  # type: ignore[assignment] # set in __post_init__
-    _values: DeviceValues = None  # type: ignore[assignment]
-    _labels: Tensor = None  # type: ignore[assignment]
+    @cached_property
+    def _values(self) -> DeviceValues:
+        layer = self.model.layer
+        return DeviceValues(
+            layer.program,
+            NoiseModel.from_device(self.device),
+            self.inputs,
+            layer.weights.detach(),
+            layer.observables,
+            self.blocks,
+        )
 
-    @property
+    @cached_property
     def space(self) -> Space:
         """All candidates."""
-        n = self.model.design.num_qubits
-        allowed = list(self.layout) if self.layout is not None else working_qubits(self.device)
-        coupled = [list(edge) for edge in self.device.coupling if edge not in self.device.dead_edges]
-        layout: Space
-        if self.layout is None:
-            layout = Injection(n, allowed=allowed, coupled=coupled)
-        else:
-            layout = Choice([allowed])
-        return Group({"layout": layout, "circuit": self.model.design.space})
+        circuit = self.model.design.space
+        if self.layout is not None:
+            return Group({"circuit": circuit})
+        dead = self.device.dead_edges
+        edges = [edge for edge in self.device.coupling if edge not in dead]
+        allowed = working_qubits(self.device)
+        layout = Injection(self.model.design.num_qubits, allowed=allowed, coupled=edges)
+        return Group({"layout": layout, "circuit": circuit})
+
+    def layout_of(self, candidate: Candidate) -> tuple[int, ...]:
+        """The qubits of a candidate."""
+        return tuple(candidate["layout"] if self.layout is None else self.layout)
 
     def measure(self, candidate: Candidate) -> dict[str, float]:
         """Static metrics: weights, gates on the device, depth, duration, success probability."""
         program = self.model.program(candidate["circuit"])
-        routed = self._blocks.route(program, candidate["layout"])
+        routed = self.blocks.route(program, self.layout_of(candidate))
         parameters = self.model.design.num_weights(candidate["circuit"])
-        return {"parameters": float(parameters)} | self._blocks.counts(routed)
+        return {"parameters": float(parameters)} | self.blocks.counts(routed)
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """Score, loss and accuracy of candidates."""
-        found = []
-        for candidate in candidates:
-            if self.score == "loss":
-                program = self.model.program(candidate["circuit"])
-                routed = self._blocks.route(program, candidate["layout"])
-                values = self._values.of_routed(routed, candidate["layout"])
-                logits = self.model.head(values)
-                share = 1.0
-            else:
-                with torch.no_grad():
-                    logits = self.model.of(candidate["circuit"], self._values.inputs)
-                success = self.measure(candidate)["success_probability"]
-                share = max(success, 1e-5) if self.score == "loss/success" else 1.0
-            loss = float(cross_entropy(logits.double(), self._labels))
-            right = float((logits.argmax(dim=1) == self._labels).double().mean())
-            found.append({"score": loss / share, "loss": loss, "accuracy": right})
-        return found
+        """Score, loss, and what else `judge` says."""
+        return [self._evaluate(candidate) for candidate in candidates]
+
+    def _evaluate(self, candidate: Candidate) -> dict[str, float]:
+        sub, layout = candidate["circuit"], self.layout_of(candidate)
+        if self.score == "training-free":
+            return self._training_free(sub, layout)
+        if self.score == "loss":
+            routed = self.blocks.route(self.model.program(sub), layout)
+            found = self.judge(self.model.head(self._values.of_routed(routed)))
+            return {"score": found["loss"]} | found
+        with torch.no_grad():
+            found = self.judge(self.model.of(sub, self.inputs))
+        score = found["loss"]
+        if self.score == "loss/success":
+            success = max(self.measure(candidate)["success_probability"], LEAST_SUCCESS)
+            score = score / success if score > 0 else score * success
+        return {"score": score} | found
+
+    def _training_free(self, sub: SubCircuit, layout: Sequence[int]) -> dict[str, float]:
+        """Elivagar's two predictors, and its score."""
+        program = self.model.program(sub)
+        resilience = clifford_noise_resilience(
+            program, layout, self._pauli_noise, blocks=self.blocks
+        )
+        inputs, labels = self._some
+        capacity = representational_capacity(program, inputs, labels)
+        score = -capacity * resilience**ELIVAGAR_POWER
+        return {"score": score, "resilience": resilience, "capacity": capacity}
+
+    @cached_property
+    def _pauli_noise(self) -> NoiseModel:
+        return NoiseModel.from_device(self.device, kind="pauli")
+
+    @cached_property
+    def _some(self) -> tuple[Tensor, Tensor]:
+        """16 samples of each class."""
+        assert self.labels is not None
+        rows = [torch.nonzero(self.labels == k)[:16, 0] for k in self.labels.unique()]
+        return self.inputs[torch.cat(rows)], self.labels[torch.cat(rows)]
 
     def problem(
         self,
@@ -135,6 +215,18 @@ class CoSearch:
             budgets=budgets,
         )
 
+    def check(self, budgets: Sequence[Budget | str] = ()) -> None:
+        """Refuse budgets that cannot work, before anything is trained.
+
+        Raises:
+            ValueError: A budget on a metric that there is not, or that nothing fits.
+        """
+        problem = self.problem(budgets)
+        if budgets:
+            found = self.space.feasible(problem.budgets, self.measure, samples=200)
+            if found.share == 0:
+                raise ValueError(f"none of 200 candidates fits the budgets: {found}")
+
     def transpiled_loss(self, candidate: Candidate, model: nn.Module | None = None) -> float:
         """The loss under the device's noise of the circuit as Qiskit transpiles it.
 
@@ -143,11 +235,9 @@ class CoSearch:
             model: A model of this circuit, such as a retrained one; None: with inherited weights.
         """
         chosen = model or self.model.extract(candidate["circuit"])
-        noisy = with_backend(
-            chosen, "native", noise=self.device, layout=candidate["layout"]
-        )
-        names = [str(k) for k in range(int(self._labels.max()) + 1)]
-        return evaluate(noisy, self.split, names).loss
+        noisy = with_backend(chosen, "native", noise=self.device, layout=self.layout_of(candidate))
+        with torch.no_grad():
+            return self.judge(noisy.eval()(self.inputs))["loss"]
 
 
 def working_qubits(device: Device) -> list[int]:

@@ -211,6 +211,7 @@ def run_nas(
     """
     watcher = watcher or NasWatcher()
     folder = Path(out)
+    _check(config)
     _begin(config, folder, resume)
     report_file = folder / "report.json"
     if report_file.is_file():
@@ -224,10 +225,12 @@ def run_nas(
         study.plot(folder / "search.png")
         best = _finalists(study, search, config.finalists)
         watcher.stage(f"transpiling {len(best)} finalists")
-        scores = _scores(study, search, best)
-        winner = min(best, key=lambda one: scores["finalists"][best.index(one)])
+        agreement, winner = None, best[0]
+        if config.score != "training-free":
+            agreement = transpiling_agreement(study, search)
+            winner = min(best, key=lambda one: search.transpiled_loss(one.value))
         fidelity = None
-        if config.fidelity:
+        if config.fidelity and config.score != "training-free":
             watcher.stage(f"training {config.fidelity} sub-circuits from scratch")
             fidelity = super_fidelity(search.model, dataset, config, config.fidelity)
     report = _trained(config, folder, dataset, search, winner, watcher)
@@ -243,11 +246,19 @@ def run_nas(
             {"candidate": one.value, "metrics": dict(one.metrics)} for one in study.front
         ],
         "winner": {"candidate": winner.value, "metrics": dict(winner.metrics)},
-        "block_score_against_transpiled": scores["agreement"]._asdict(),
+        "block_loss_against_transpiled": None if agreement is None else agreement._asdict(),
         "inherited_against_scratch": None if fidelity is None else fidelity._asdict(),
     }
     report_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
+
+
+def _check(config: NasConfig) -> None:
+    """Find out what cannot work before anything is written."""
+    dataset = load_data(config.training(1))
+    model = super_circuit(config, dataset)
+    split = limited(dataset.valid, 2)
+    CoSearch.classifying(model, split, Device.load(config.device)).check(config.budgets)
 
 
 def _begin(config: NasConfig, folder: Path, resume: bool) -> None:
@@ -311,11 +322,13 @@ def open_search(
     dataset = load_data(settings)
     device = Device.load(config.device)
     model = super_circuit(config, dataset)
+    split = limited(dataset.valid, config.samples)
     watcher = watcher or NasWatcher()
-    watcher.stage(f"training the SuperCircuit {model.design!r}")
-    fit(model, dataset, settings, folder=_super_folder(folder), watcher=watcher.training())
+    if config.score != "training-free":
+        watcher.stage(f"training the SuperCircuit {model.design!r}")
+        fit(model, dataset, settings, folder=_super_folder(folder), watcher=watcher.training())
     model.eval()
-    search = CoSearch(model, limited(dataset.valid, config.samples), device, config.score)
+    search = CoSearch.classifying(model, split, device, score=config.score)
     costs = {"score": "expensive", "loss": "expensive"}
     objectives = [
         Objective(name, cost=costs.get(name, "static"))  # type: ignore[arg-type]
@@ -401,20 +414,17 @@ def _finalists(study: Study, search: CoSearch, count: int) -> list[Evaluated]:
     return sorted(found, key=lambda one: one.metrics["score"])[:count]
 
 
-def _scores(study: Study, search: CoSearch, best: Sequence[Evaluated]) -> dict[str, Any]:
-    """Losses of the finalists as transpiled, and how blocks and transpiling agree in general.
+def transpiling_agreement(study: Study, search: CoSearch) -> RankFidelity:
+    """Whether losses by native blocks rank circuits as losses of transpiled ones do.
 
-    The finalists alone lie too near to each other to say.
+    Of up to 20 candidates drawn from all that were evaluated: finalists alone lie too near to each
+    other to say.
     """
     rng = np.random.default_rng(0)
     distinct = study.distinct
     some = [distinct[k] for k in rng.permutation(len(distinct))[: min(20, len(distinct))]]
     real = [search.transpiled_loss(one.value) for one in some]
-    blocks = [one["loss"] for one in (dict(e.metrics) for e in some)]
-    return {
-        "finalists": [search.transpiled_loss(one.value) for one in best],
-        "agreement": rank_fidelity(blocks, real),
-    }
+    return rank_fidelity([one.metrics["loss"] for one in some], real)
 
 
 def super_fidelity(
@@ -452,7 +462,7 @@ def _trained(
     design = search.model.design
     text = subcircuit_to_text(design, design.mask(winner.value["circuit"]))
     (folder / "subcircuit.json").write_text(text + "\n", "utf-8")
-    layout = tuple(winner.value["layout"])
+    layout = search.layout_of(winner.value)
     settings = config.training(
         config.epochs, subcircuit=text, devices=(config.device,), layout=layout
     )

@@ -159,7 +159,7 @@ class SuperCircuit(nn.Module):
         self.genes.copy_(torch.tensor([*genes.numbers, genes.blocks]))
         self.step += 1
 
-    def extract(self, sub: SubCircuit, *, inherit: bool = True, seed: int = 0) -> nn.Sequential:
+    def extract(self, sub: SubCircuit, *, inherit: bool = True, seed: int = 0) -> nn.Module:
         """A sub-circuit as a model of its own, with the head behind it.
 
         Args:
@@ -168,7 +168,7 @@ class SuperCircuit(nn.Module):
             seed: Of fresh weights.
 
         Returns:
-            ``Sequential(QuantumLayer, head)``.
+            ``Sequential(QuantumLayer, head)``, or the layer alone where there is no head.
         """
         layer = QuantumLayer(
             self.encoder.compose(self.design.subcircuit(sub)),
@@ -181,7 +181,7 @@ class SuperCircuit(nn.Module):
             kept = torch.tensor(self.design.weight_mask(sub))
             with torch.no_grad():
                 layer.weights.copy_(self.layer.weights[kept])
-        return nn.Sequential(layer, self.head)
+        return layer if isinstance(self.head, nn.Identity) else nn.Sequential(layer, self.head)
 
     @property
     def execution(self) -> Execution:
