@@ -19,7 +19,7 @@ Value = Any  # plain JSON: None, bool, int, float, str, lists and dicts of them
 
 
 class Space(ABC):
-    """A set of candidates with the operators that a search needs.
+    """A set of candidates with the operators that a search needs. Spaces do not change.
 
     A value of a space (a candidate) is plain JSON and holds active genes only. A gene is a leaf of
     the tree. Every operator returns a new value of the space; none changes its arguments. The same
@@ -27,6 +27,7 @@ class Space(ABC):
     """
 
     kind: ClassVar[str]  # the name in JSON
+    _fingerprint: str | None = None
 
     @abstractmethod
     def sample(self, rng: Generator) -> Value:
@@ -86,7 +87,10 @@ class Space(ABC):
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that differ between spaces that differ."""
-        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()[:16]
+        if self._fingerprint is None:  # large trees take milliseconds, and every candidate has it
+            text = canonical(self.to_json())
+            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._fingerprint
 
     def feasible(
         self,

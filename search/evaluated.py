@@ -36,10 +36,13 @@ def different(space: Space, candidates: Sequence[Evaluated]) -> list[Evaluated]:
     return list(first.values())
 
 
-def pareto_front(space: Space, candidates: Sequence[Evaluated]) -> list[Evaluated]:
-    """What nothing dominates, each candidate once, by rising first loss."""
-    unique = different(space, candidates)
-    if not unique:
+def pareto_front(candidates: Sequence[Evaluated]) -> list[Evaluated]:
+    """What nothing dominates, by rising first loss; of equally good candidates the first."""
+    first: dict[tuple[float, ...], Evaluated] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.losses, candidate)
+    unlike = list(first.values())
+    if not unlike:
         return []
-    front = [unique[i] for i in non_dominated_fronts([c.losses for c in unique])[0]]
-    return sorted(front, key=lambda candidate: (candidate.losses, candidate.number))
+    front = [unlike[i] for i in non_dominated_fronts([c.losses for c in unlike])[0]]
+    return sorted(front, key=lambda candidate: candidate.losses)

@@ -86,8 +86,8 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
     """
     corner = np.asarray(reference, dtype=float)
     points = np.asarray(losses, dtype=float).reshape(-1, len(corner))
-    points = points[(points < corner).all(axis=1)]
-    return _volume(np.unique(points, axis=0), corner)
+    below = np.all(points < corner, axis=1)
+    return _volume(np.unique(points[below], axis=0), corner)
 
 
 def _volume(points: NDArray[np.float64], corner: NDArray[np.float64]) -> float:

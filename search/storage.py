@@ -46,6 +46,8 @@ def open_storage(storage: str | Path | BaseStorage | None) -> BaseStorage:
 
 
 def _open_database(url: str) -> BaseStorage:
+    from sqlalchemy.exc import OperationalError
+
     options: dict[str, object] = {}
     scheme, rest = url.split("://", 1)
     if scheme in ("postgres", "postgresql"):
@@ -59,8 +61,10 @@ def _open_database(url: str) -> BaseStorage:
         try:
             return RDBStorage(url, engine_kwargs=options)
         except Exception as error:
-            # Workers that start together may all create the tables; then all but one fail.
-            if attempt == 4 or "already exists" not in str(error).lower():
+            # Workers that start together may all create the tables; then all but one fail, each
+            # database in its own words. What cannot be reached is no matter of patience.
+            lost = isinstance(error, OperationalError) and "already exists" not in str(error)
+            if attempt == 4 or lost or isinstance(error, ImportError):
                 raise
             time.sleep(random.uniform(0.05, 0.5))
     raise AssertionError

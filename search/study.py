@@ -222,8 +222,8 @@ class Study:
 
     @property
     def front(self) -> list[Evaluated]:
-        """The candidates that no other dominates, each once, by the first objective."""
-        return pareto_front(self.problem.space, self.evaluated)
+        """The candidates that no other dominates, by the first objective; of equals the first."""
+        return pareto_front(self.evaluated)
 
     @property
     def best(self) -> Evaluated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
@@ -146,7 +147,8 @@ def evaluate_and_store(
                 told.add(keys[slot])
     except ConnectionError as error:
         unsaved = [(value, results[key]) for key, value in new.items() if key not in told]
-        path = Path.cwd() / f"{study.optuna.study_name}.{time.time_ns()}.results.json"
+        name = re.sub(r"[^\w.-]+", "_", study.optuna.study_name)
+        path = Path.cwd() / f"{name}.{time.time_ns()}.results.json"
         write_results(path, space, unsaved)
         raise ConnectionError(
             f"{error}\n{len(unsaved)} results were evaluated but not stored; they are in {path}: "

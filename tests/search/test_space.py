@@ -296,7 +296,7 @@ def test_a_connected_injection_avoids_parts_that_are_too_small() -> None:
         (lambda: Injection(1, [0, 0]), "names a qubit twice"),
         (lambda: Injection(3, [0, 1, 2], [(0, 1)]), "the largest connected part has 2"),
         (lambda: Group({"a.b": Int(0, 1)}), "names have no dots"),
-        (lambda: Group({"a": 3}), "must be a space or a When, got 3"),
+        (lambda: Group(dict[str, Any](a=3)), "must be a space or a When, got 3"),
         (
             lambda: Group({"kind": Int(0, 1), "x": When("kinds", equals=1, space=Int(0, 1))}),
             "'x' depends on 'kinds', which must be a member before it; did you mean 'kind'",

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from nisqkit.search.storage import open_storage
 
 SCRIPT = Path(__file__).with_name("worker_script.py")
-EVALUATIONS = 60
+EVALUATIONS = 48  # 4 generations
 
 
 def start(storage: str, name: str, evaluations: int, *options: float) -> "subprocess.Popen[str]":
@@ -83,7 +83,7 @@ def test_a_killed_worker_loses_its_own_trial_only(
     storage: str, name: str, alone: dict[str, Any]
 ) -> None:
     """The study goes on with another worker, and ends like one that nobody disturbed."""
-    killed = start(storage, name, EVALUATIONS, 0.4, 1)  # one candidate at a time
+    killed = start(storage, name, EVALUATIONS, 0.2, 1)  # one candidate at a time
     assert killed.stderr is not None
     for _ in range(6):  # it is evaluating its sixth
         assert "evaluating" in killed.stderr.readline()
