@@ -304,7 +304,8 @@ class DesignSpace:
             >>> sorted(design.kept(design.human_mask(36)).count_ops().items())
             [('cu3', 4), ('u3', 8)]
         """
-        if not 1 <= num_weights <= (most := self.num_weights(self.largest)):
+        most = self.num_weights(self.largest)
+        if not 1 <= num_weights <= most:
             raise ValueError(f"num_weights={num_weights}: {self!r} has from 1 to {most}")
         left = num_weights
         mask: list[bool] = []

@@ -208,9 +208,8 @@ class NativeBlocks:
             The program, and where it sits; together a task that no backend transpiles again.
         """
         position = {q: k for k, q in enumerate(routed.active)}
-        copies: list[tuple[int, float, float]] = []
         gates: list[GateUse] = []
-        sums: list[tuple[int, tuple[tuple[int, float], ...], float]] = []
+        sums: list[tuple[tuple[tuple[int, float], ...], float]] = []
         first = logical.angle_map.num_slots
         for piece in routed.pieces:
             slots = () if piece.use is None else piece.use.slots
@@ -218,11 +217,10 @@ class NativeBlocks:
                 own = []
                 for constant, terms in gate.angles:
                     own.append(first + len(sums))
-                    sums.append((len(sums), tuple((slots[k], f) for k, f in terms), constant))
+                    sums.append((tuple((slots[k], f) for k, f in terms), constant))
                 on = tuple(position[piece.physical[k]] for k in gate.on)
                 gates.append(GateUse(gate.name, on, tuple(own)))
-        del copies
-        angle_map = _with_sums(logical.angle_map, [(terms, c) for _, terms, c in sums])
+        angle_map = _with_sums(logical.angle_map, sums)
         placed = Program(len(routed.active), tuple(gates), angle_map)
         measured = tuple(position[q] for q in routed.layout)
         return placed, Placement(routed.active, measured)

@@ -63,7 +63,7 @@ def minimise(
             precise.zero_grad()
             energy = model().sum()
             energy.backward()
-            return float(energy)
+            return float(energy.detach())
 
         precise.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
