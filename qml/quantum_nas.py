@@ -211,7 +211,7 @@ def run_nas(
     """
     watcher = watcher or NasWatcher()
     folder = Path(out)
-    _check(config)
+    _check(config, storage)
     _begin(config, folder, resume)
     report_file = folder / "report.json"
     if report_file.is_file():
@@ -250,11 +250,15 @@ def run_nas(
         "inherited_against_scratch": None if fidelity is None else fidelity._asdict(),
     }
     report_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    return report
+    return dict(json.loads(report_file.read_text("utf-8")))
 
 
-def _check(config: NasConfig) -> None:
+def _check(config: NasConfig, storage: str | None) -> None:
     """Find out what cannot work before anything is written."""
+    if storage is not None:
+        from nisqkit.search.storage import open_storage  # it takes Optuna a second to load
+
+        open_storage(storage)
     dataset = load_data(config.training(1))
     model = super_circuit(config, dataset)
     split = limited(dataset.valid, 2)
