@@ -90,9 +90,11 @@ class DeviceValues:
         self._encoding = [bool(batched.intersection(use.slots)) for use in program.gates]
         self._place = {id(use): k for k, use in enumerate(program.gates)}
         self._matrices: dict[tuple[int, tuple[int, ...]], FloatArray] = {}
-        self._constant: dict[tuple[str, tuple[int, ...]], FloatArray] = {}
         self._states: dict[tuple[tuple[int, ...], int], FloatArray] = {}
-        self._noises: dict[tuple[str, tuple[int, ...]], FloatArray | None] = {}
+        # what depends on the noise alone is shared by all that share the blocks
+        known = self.blocks.cache.setdefault(noise, ({}, {}))
+        self._constant: dict[tuple[str, tuple[int, ...]], FloatArray] = known[0]
+        self._noises: dict[tuple[str, tuple[int, ...]], FloatArray | None] = known[1]
 
     def of(
         self, masks: Sequence[Sequence[bool]], layouts: Sequence[Sequence[int]]

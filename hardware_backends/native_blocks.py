@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from nisqkit.circuits.angles import AngleMap
 from nisqkit.circuits.program import GateUse, Program
@@ -90,6 +91,7 @@ class NativeBlocks:
     def __init__(self, device: Device) -> None:
         self.device = device
         self._known: dict[tuple[object, ...], Block] = {}
+        self.cache: dict[Any, Any] = {}  # what others work out for these blocks
         self._paths: dict[tuple[int, int], tuple[int, ...]] = {}
         self._neighbours = _neighbours(device)
 
