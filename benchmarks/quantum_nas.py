@@ -1,6 +1,6 @@
 """QuantumNAS against simpler searches, and how fast circuits are scored.
 
-Every finished cell is a line of cells.jsonl, so that the same command goes on after an interruption.
+Every finished cell is a line of cells.jsonl: the same command goes on after an interruption.
 Writes quantum_nas.md and quantum_nas.json into the folder that is given:
 python benchmarks/quantum_nas.py FOLDER [--data-dir DIR] [--tasks digits4 mnist4] [--seeds 5]
 """
@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +24,8 @@ from nisqkit.circuits import Observables, Task
 from nisqkit.hardware_backends.execute import Execution, execute
 from nisqkit.noise import Device
 from nisqkit.qml import TrainConfig
-from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.angle_pruning import without_idle_gates
+from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.co_search import CoSearch, transpiled_counts
 from nisqkit.qml.datasets import Dataset
 from nisqkit.qml.evaluation import evaluate, limited
@@ -53,6 +54,7 @@ ARMS = {
 
 
 def config(task: str, device: str, seed: int, data_dir: str | None) -> NasConfig:
+    """What a cell does."""
     return NasConfig(
         task=task,
         data_dir=data_dir,
@@ -65,6 +67,7 @@ def config(task: str, device: str, seed: int, data_dir: str | None) -> NasConfig
 
 
 def settings(of: NasConfig, epochs: int, **more: Any) -> TrainConfig:
+    """How something in it is trained."""
     return of.training(epochs, **more)
 
 
@@ -97,6 +100,7 @@ def tested(
 
 
 def trained(model: nn.Module, data: Dataset, of: NasConfig) -> nn.Module:
+    """The model with the weights of its best epoch."""
     state, _ = fit(model, data, settings(of, of.epochs))
     model.load_state_dict(state.best_weights)
     return model
@@ -136,7 +140,7 @@ def cell(of: NasConfig, known: dict[Any, Any]) -> dict[str, Any]:
             "weights": model.design.num_weights(winner["circuit"]),
         }
         if arm == "QuantumNAS":
-            found[arm]["agreement"] = transpiling_agreement(study, search)._asdict()
+            found[arm]["agreement"] = asdict(transpiling_agreement(study, search))
             small = pruned(fresh, data, of)
             found["QuantumNAS, pruned"] = tested(small, data, of, layout) | {
                 "weights": small[0].weights.numel()  # type: ignore[index, union-attr]
@@ -189,6 +193,7 @@ def speed() -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure what is missing, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data-dir")
@@ -224,7 +229,7 @@ def main() -> None:
             model = super_circuit(of, data)
             fit(model, data, settings(of, of.super_epochs, keep="last"))
             found = super_fidelity(model.eval(), data, of, options.fidelity)
-            finish(("fidelity", task), found._asdict())
+            finish(("fidelity", task), asdict(found))
     write(options.folder, done)
 
 
@@ -237,10 +242,10 @@ def write(folder: Path, done: list[dict[str, Any]]) -> None:
         "# Searching circuits for a device",
         "",
         f"Measured {date[:10]}. U3 + CU3 on 4 qubits, up to 8 blocks; "
-        f"{EVALUATIONS} evaluations in every search, winners trained from scratch; test accuracy in "
-        "percent under the device's full noise, mean over seeds with Student's 95 % interval. "
-        f"Pruned: {PRUNED:.0%} of the angles, trained on from the winner. Equal weights: as many as "
-        "QuantumNAS's winner has, in a search as a hard budget. Noise-unaware, random and human "
+        f"{EVALUATIONS} evaluations in every search, winners trained from scratch; test "
+        "accuracy in percent under the device's full noise, mean over seeds with Student's 95 % interval. "
+        f"Pruned: {PRUNED:.0%} of the angles, trained on from the winner. Equal weights: as many "
+        "as QuantumNAS's winner has, in a search as a hard budget. Noise-unaware, random and human "
         "circuits get the qubits that Qiskit chooses.",
     ]
     runs = {k: v for k, v in cells.items() if len(k) == 3}
@@ -263,7 +268,9 @@ def write(folder: Path, done: list[dict[str, Any]]) -> None:
             text.append(f"| {name} (classical) | | {_cell(values)} | | |")
         text += ["", "QuantumNAS minus the others on the noisy device, paired, in points:"]
         for arm in some[0]["arms"]:
-            gains = [100 * (o["arms"]["QuantumNAS"]["noisy"] - o["arms"][arm]["noisy"]) for o in some]
+            gains = [
+                100 * (o["arms"]["QuantumNAS"]["noisy"] - o["arms"][arm]["noisy"]) for o in some
+            ]
             if arm != "QuantumNAS":
                 text.append(f"- {arm}: {_cell(gains)}")
         text.append("")

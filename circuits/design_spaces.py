@@ -45,8 +45,11 @@ from nisqkit.search import Group, Int, Repeat, Space
 SubCircuit: TypeAlias = Sequence[Mapping[str, int]]
 """A sub-circuit as plain JSON: for each of its blocks, how many gates each layer keeps."""
 
-_SQRT_SWAP = [[1, 0, 0, 0], [0, 0.5 + 0.5j, 0.5 - 0.5j, 0], [0, 0.5 - 0.5j, 0.5 + 0.5j, 0]] + [
-    [0, 0, 0, 1]
+_SQRT_SWAP = [
+    [1, 0, 0, 0],
+    [0, 0.5 + 0.5j, 0.5 - 0.5j, 0],
+    [0, 0.5 - 0.5j, 0.5 + 0.5j, 0],
+    [0, 0, 0, 1],
 ]
 
 _GATES: Mapping[str, tuple[type[QiskitGate], int]] = {
@@ -201,9 +204,7 @@ class DesignSpace:
     @cached_property
     def space(self) -> Space:
         """What can be chosen: blocks, and in each a number for every layer."""
-        numbers: dict[str, Space] = {
-            layer.name: Int(1, self._most(layer)) for layer in self.layers
-        }
+        numbers: dict[str, Space] = {layer.name: Int(1, self._most(layer)) for layer in self.layers}
         return Repeat(Int(1, self.num_blocks), Group(numbers))
 
     def _most(self, layer: Layer) -> int:
@@ -231,7 +232,9 @@ class DesignSpace:
             if gate == "prelude":  # the square root of H, up to a phase
                 circuit.append(RYGate(pi / 4), qubits)
             else:
-                circuit.append(_made(gate, [next(weights) for _ in range(_num_params(gate))]), qubits)
+                circuit.append(
+                    _made(gate, [next(weights) for _ in range(_num_params(gate))]), qubits
+                )
         return circuit
 
     def mask(self, sub: SubCircuit) -> tuple[bool, ...]:
@@ -288,7 +291,9 @@ class DesignSpace:
             if gate == "prelude":
                 circuit.append(RYGate(pi / 4), qubits)
             else:
-                circuit.append(_made(gate, [next(weights) for _ in range(_num_params(gate))]), qubits)
+                circuit.append(
+                    _made(gate, [next(weights) for _ in range(_num_params(gate))]), qubits
+                )
         return circuit
 
     def human_mask(self, num_weights: int) -> tuple[bool, ...]:

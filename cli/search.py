@@ -45,7 +45,10 @@ def _search(
         ),
     ] = None,
     score: Annotated[
-        str, typer.Option(help="loss (exact noise), loss/success (estimated), ideal (none) or training-free.")
+        str,
+        typer.Option(
+            help="loss (exact noise), loss/success (estimated), ideal (none) or training-free."
+        ),
     ] = "loss",
     evaluations: Annotated[int, typer.Option(min=1, help="Candidates.")] = 1600,
     sampler: Annotated[
@@ -135,7 +138,8 @@ def _search(
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)],
     storage: Annotated[
-        str | None, typer.Option(help="As it was given to the search.", show_default="in the folder")
+        str | None,
+        typer.Option(help="As it was given to the search.", show_default="in the folder"),
     ] = None,
 ) -> None:
     """Show the front of a search, also of one that is going on, and what came out.

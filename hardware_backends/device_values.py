@@ -96,9 +96,7 @@ class DeviceValues:
         self._constant: dict[tuple[str, tuple[int, ...]], FloatArray] = known[0]
         self._noises: dict[tuple[str, tuple[int, ...]], FloatArray | None] = known[1]
 
-    def of(
-        self, masks: Sequence[Sequence[bool]], layouts: Sequence[Sequence[int]]
-    ) -> list[Tensor]:
+    def of(self, masks: Sequence[Sequence[bool]], layouts: Sequence[Sequence[int]]) -> list[Tensor]:
         """Values of sub-circuits, each ``(samples, num_outputs)``.
 
         Args:
@@ -116,7 +114,7 @@ class DeviceValues:
         if encoder is None or len(routed.active) > WIDEST:
             return self._slowly(routed)
         states, rest = encoder
-        vectors = np.zeros(0)
+        vectors: FloatArray = np.zeros(0)
         for k, (basis, members) in enumerate(self.observables.groups):
             measured = self._observed(routed, members)
             for piece in reversed(self._rotations(basis, routed)):
@@ -140,9 +138,9 @@ class DeviceValues:
         return found
 
     def _encoder(self, routed: Routed) -> tuple[dict[int, FloatArray], list[Piece]] | None:
-        """States of the qubits after the encoder, and the pieces that follow; None if there is none.
+        """States of the qubits after the encoder, and the pieces that follow.
 
-        The encoder is what comes first and acts on single qubits.
+        The encoder is what comes first and acts on single qubits; None if inputs are elsewhere too.
         """
         chains: dict[int, list[Piece]] = {q: [] for q in routed.active}
         rest: list[Piece] = []
@@ -163,7 +161,7 @@ class DeviceValues:
         uses = tuple(self._place[id(piece.use)] for piece in chain)
         key = uses, physical
         if key not in self._states:
-            state = np.zeros((len(self.angles), 4, 1))
+            state: FloatArray = np.zeros((len(self.angles), 4, 1))
             state[:, [0, 3]] = 1.0
             for piece in chain:
                 assert piece.use is not None
@@ -197,9 +195,7 @@ class DeviceValues:
                 self._matrices[k, piece.physical] = matrix
         return self._matrices[key]
 
-    def _of_block(
-        self, block: Block, angles: FloatArray, physical: Sequence[int]
-    ) -> FloatArray:
+    def _of_block(self, block: Block, angles: FloatArray, physical: Sequence[int]) -> FloatArray:
         """Matrices of a block with its noise, for rows of angles: ``(rows, 4**k, 4**k)``."""
         k = len(physical)
         total = np.broadcast_to(np.eye(4**k), (len(angles), 4**k, 4**k))
@@ -237,9 +233,7 @@ class DeviceValues:
         for k in members:
             column, string = self.observables.coefficients[:, k], strings[k]
             term = np.ones((1,) * width)
-            read = {
-                routed.layout[q] for q, letter in enumerate(reversed(string)) if letter != "I"
-            }
+            read = {routed.layout[q] for q, letter in enumerate(reversed(string)) if letter != "I"}
             for axis, q in enumerate(routed.active):
                 row = self._read(q) if q in read else np.array([1.0, 0, 0, 0])
                 term = term * row.reshape((1,) * axis + (4,) + (1,) * (width - 1 - axis))
@@ -272,7 +266,7 @@ class DeviceValues:
         return np.broadcast_to(left, (samples, left.shape[1]))
 
     def _slowly(self, routed: Routed) -> Tensor:
-        """The same by the density engine: for encoders with gates on two qubits, and wide circuits."""
+        """The same by the density engine: for wide circuits, and encoders that entangle."""
         tasks = []
         for basis, members in self.observables.groups:
             pieces = (*routed.pieces, *self._rotations(basis, routed))
@@ -317,10 +311,9 @@ def ptm_of_unitary(unitaries: NDArray[np.complex128]) -> FloatArray:
 def _embedded(matrices: FloatArray, on: Sequence[int], num_qubits: int) -> FloatArray:
     """Matrices on one qubit, or on two in another order, as ones on two."""
     if len(on) == 1:
-        rest = np.eye(4)
         shape = (*matrices.shape[:-2], 16, 16)
         pattern = "...ij,kl->...kilj" if on[0] == 0 else "...ij,kl->...ikjl"
-        return np.einsum(pattern, matrices, rest).reshape(shape)
+        return np.asarray(np.einsum(pattern, matrices, np.eye(4)).reshape(shape), np.float64)
     assert tuple(on) == (1, 0) and num_qubits == 2
     split = matrices.reshape(*matrices.shape[:-2], 4, 4, 4, 4)
     return split.swapaxes(-4, -3).swapaxes(-2, -1).reshape(matrices.shape)
@@ -328,10 +321,8 @@ def _embedded(matrices: FloatArray, on: Sequence[int], num_qubits: int) -> Float
 
 def _backwards(vectors: FloatArray, matrix: FloatArray, axes: Sequence[int]) -> FloatArray:
     """Observables before a gate: the transposed matrix on the axes of its qubits."""
-    if len(axes) == 1:
-        moved = np.tensordot(matrix, vectors, axes=([0], [axes[0]]))
-        return np.moveaxis(moved, 0, axes[0])
     # the first qubit is the least significant digit of a row
-    split = matrix.reshape(4, 4, 4, 4)
-    moved = np.tensordot(split, vectors, axes=([0, 1], [axes[1], axes[0]]))
-    return np.moveaxis(moved, (0, 1), (axes[1], axes[0]))
+    there = list(reversed(axes))
+    split = matrix.reshape((4,) * (2 * len(axes)))
+    moved = np.tensordot(split, vectors, axes=(list(range(len(axes))), there))
+    return np.asarray(np.moveaxis(moved, list(range(len(axes))), there), np.float64)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from nisqkit.circuits.angles import AngleMap
@@ -151,7 +152,7 @@ class NativeBlocks:
             if len(use.qubits) == 2:
                 a, b = use.qubits
                 path = self._path(at[a], at[b])
-                for here, there in zip(path, path[1:-1], strict=False):
+                for here, there in pairwise(path[:-1]):
                     swap = GateUse("swap", (0, 1))
                     pieces.append(Piece(self.block(swap, (here, there)), (here, there), None))
                     at = [there if q == here else here if q == there else q for q in at]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import pi
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from qiskit import QuantumCircuit
 from torch import Tensor, nn
 
+from nisqkit.circuits.program import GateUse
 from nisqkit.hardware_backends.slot_circuit import slot_angles
 from nisqkit.qml.layer import QuantumLayer
 from nisqkit.qml.models import quantum_layers
@@ -36,13 +38,13 @@ class AnglePruning:
     """Iterative magnitude pruning of trained angles, over all circuits of a model together.
 
     At the start of every epoch the smallest share of all angles is set to zero and kept there; the
-    share rises from ``start`` to ``target`` by a cubic polynomial. Which angles these are is decided
-    anew each time, with those that are zero at the value that they had before: a pruned one may
-    come back, with that value.
+    share rises from ``start`` to ``target`` by a cubic polynomial. Which angles these are is
+    decided anew each time, with those that are zero at the value that they had before: a pruned one
+    may come back, with that value.
 
-    With ``grow`` the share is constant and each epoch exchanges angles: that part of the active ones
-    which is smallest is pruned, and as many pruned ones with the largest mean gradient grow from
-    zero (sparse training as in QuantumSEA, from a circuit that is small from the beginning).
+    With ``grow`` the share is constant and each epoch exchanges angles: that part of the active
+    ones which is smallest is pruned, and as many pruned ones with the largest mean gradient grow
+    from zero (sparse training as in QuantumSEA, from a circuit that is small from the beginning).
 
     Args:
         target: Share of the angles that is zero at the end, below 1.
@@ -103,31 +105,32 @@ class AnglePruning:
         """
         layers = list(quantum_layers(model).values())
         total = sum(layer.weights.numel() for layer in layers)
-        number = int(round(self.share(progress) * total))
+        number = round(self.share(progress) * total)
         with torch.no_grad():
             if self.grow is not None and progress > 0:
                 pruned = self._exchanged(layers, number)
             else:
                 for layer in layers:
-                    layer.weights[layer.pruned] = layer.pruned_angles[layer.pruned]
+                    now = _buffers(layer)
+                    layer.weights[now.pruned] = now.angles[now.pruned]
                 sizes = torch.cat([wrapped(layer.weights).abs() for layer in layers])
                 pruned = torch.zeros(total, dtype=torch.bool)
                 pruned[sizes.argsort(stable=True)[:number]] = True
-            for layer, mask in zip(
-                layers, pruned.split([layer.weights.numel() for layer in layers]), strict=True
-            ):
-                fresh = mask & ~layer.pruned if self.grow is not None else mask
-                layer.pruned_angles[fresh] = layer.weights[fresh]
-                layer.pruned.copy_(mask)
+            sizes_of = [layer.weights.numel() for layer in layers]
+            for layer, mask in zip(layers, torch.split(pruned, sizes_of), strict=True):
+                now = _buffers(layer)
+                fresh = mask & ~now.pruned if self.grow is not None else mask
+                now.angles[fresh] = layer.weights[fresh]
+                now.pruned.copy_(mask)
                 layer.weights[mask] = 0.0
-                layer.gradients.zero_()
+                now.gradients.zero_()
 
     def _exchanged(self, layers: list[QuantumLayer], number: int) -> Tensor:
         """Which angles are pruned after dropping the smallest and growing the steepest."""
         assert self.grow is not None
-        before = torch.cat([layer.pruned for layer in layers])
+        before = torch.cat([_buffers(layer).pruned for layer in layers])
         sizes = torch.cat([wrapped(layer.weights).abs() for layer in layers])
-        steep = torch.cat([layer.gradients for layer in layers])
+        steep = torch.cat([_buffers(layer).gradients for layer in layers])
         exchanged = min(int(self.grow * (~before).sum()), int(before.sum()))
         after = before.clone()
         after[sizes.masked_fill(before, torch.inf).argsort(stable=True)[:exchanged]] = True
@@ -140,14 +143,29 @@ class AnglePruning:
         for layer in quantum_layers(model).values():
             if layer.weights.grad is not None:
                 with torch.no_grad():
-                    layer.gradients.mul_(0.9).add_(layer.weights.grad.abs(), alpha=0.1)
-                    layer.weights.grad[layer.pruned] = 0.0
+                    now = _buffers(layer)
+                    now.gradients.mul_(0.9).add_(layer.weights.grad.abs(), alpha=0.1)
+                    layer.weights.grad[now.pruned] = 0.0
 
     def after_step(self, model: nn.Module) -> None:
         """Undo what the optimizer's momentum did to pruned angles."""
         with torch.no_grad():
             for layer in quantum_layers(model).values():
-                layer.weights[layer.pruned] = 0.0
+                layer.weights[_buffers(layer).pruned] = 0.0
+
+
+class _Buffers(NamedTuple):
+    """What is kept with a layer: which angles are pruned, their values, sizes of gradients."""
+
+    pruned: Tensor
+    angles: Tensor
+    gradients: Tensor
+
+
+def _buffers(layer: QuantumLayer) -> _Buffers:
+    found = [layer._buffers[name] for name in ("pruned", "pruned_angles", "gradients")]
+    pruned, angles, gradients = (buffer for buffer in found if buffer is not None)
+    return _Buffers(pruned, angles, gradients)
 
 
 def idle_gates(layer: QuantumLayer, tolerance: float = IDLE) -> tuple[bool, ...]:
@@ -181,9 +199,9 @@ def idle_gates(layer: QuantumLayer, tolerance: float = IDLE) -> tuple[bool, ...]
     return tuple(all(parts.get(k, [False])) for k in range(program.num_groups))
 
 
-def _is_identity(use: object, angles: Tensor) -> bool:
+def _is_identity(use: GateUse, angles: Tensor) -> bool:
     """Whether a gate with tiny angles is near the identity, up to a phase (u2 never is)."""
-    matrix = use.gate.matrix(torch.zeros_like(angles)).numpy()  # type: ignore[attr-defined]
+    matrix = use.gate.matrix(torch.zeros_like(angles)).numpy()
     return bool(np.allclose(matrix, np.eye(len(matrix)) * matrix[0, 0], atol=1e-9))
 
 

@@ -92,7 +92,7 @@ def classifier_circuit(
     ``10_ryzx`` if their qubits divide into groups for the classes; everything else is angle-encoded
     on the smallest multiple of the number of classes that is at least 4.
 
-    With a `subcircuit` (see `nisqkit.circuits.subcircuit_text`) it comes in the place of the ansatz.
+    A `subcircuit` (see `nisqkit.circuits.subcircuit_text`) comes in the place of the ansatz.
 
     Raises:
         ValueError: an unknown ansatz, fewer than two classes, or a sub-circuit of another width.

@@ -37,8 +37,8 @@ Judge: TypeAlias = Callable[[Tensor], dict[str, float]]
 class CoSearch:
     """What is searched: a sub-circuit of a SuperCircuit, and its qubits on a device.
 
-    A candidate is ``{"circuit": ..., "layout": [...]}``, without the latter if it is fixed. Weights are inherited from the
-    SuperCircuit. Scores, of which lower is better:
+    A candidate is ``{"circuit": ..., "layout": [...]}``, without the latter if it is fixed. Weights
+    are inherited from the SuperCircuit. Scores, of which lower is better:
 
     - ``"loss"``: the loss under the device's noise, exactly: native blocks and routing of
       `NativeBlocks`, readout included;
@@ -97,7 +97,8 @@ class CoSearch:
         Args:
             model: With a head that gives logits.
             split: Samples of the validation split, with labels.
-            device: As in the class, as are the ``options``.
+            device: As in the class.
+            **options: As in the class.
         """
         features, labels = split.tensors()
 
@@ -114,7 +115,8 @@ class CoSearch:
 
         Args:
             model: Without an encoder, its observable the Hamiltonian.
-            device: As in the class, as are the ``options``.
+            device: As in the class.
+            **options: As in the class.
         """
         return cls(
             model,
@@ -198,7 +200,7 @@ class CoSearch:
     def _some(self) -> tuple[Tensor, Tensor]:
         """16 samples of each class."""
         assert self.labels is not None
-        rows = [torch.nonzero(self.labels == k)[:16, 0] for k in self.labels.unique()]
+        rows = [torch.nonzero(self.labels == k)[:16, 0] for k in torch.unique(self.labels)]
         return self.inputs[torch.cat(rows)], self.labels[torch.cat(rows)]
 
     def problem(

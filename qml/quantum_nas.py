@@ -60,8 +60,8 @@ class NasConfig:
             ``"parameters"``, ``"duration_seconds"`` for a Pareto front.
         budgets: hard limits such as ``"two_qubit_gates<=40"``.
         evaluations: candidates of the search.
-        sampler: ``"evolution"`` (one objective), ``"nsga2"``, ``"random"``, ``"regularized"``; None:
-            one of the first two.
+        sampler: ``"evolution"`` (one objective), ``"nsga2"``, ``"random"``, ``"regularized"``;
+            None: one of the first two.
         samples: validation samples that score a candidate.
         finalists: how many of the best are transpiled for real; the best of these wins.
         fidelity: how many sub-circuits are also trained from scratch, to see whether inherited
@@ -242,12 +242,10 @@ def run_nas(
         "space_size": search.space.size(),
         "evaluated": len(study.evaluated),
         "distinct": len(study.distinct),
-        "front": [
-            {"candidate": one.value, "metrics": dict(one.metrics)} for one in study.front
-        ],
+        "front": [{"candidate": one.value, "metrics": dict(one.metrics)} for one in study.front],
         "winner": {"candidate": winner.value, "metrics": dict(winner.metrics)},
-        "block_loss_against_transpiled": None if agreement is None else agreement._asdict(),
-        "inherited_against_scratch": None if fidelity is None else fidelity._asdict(),
+        "block_loss_against_transpiled": None if agreement is None else asdict(agreement),
+        "inherited_against_scratch": None if fidelity is None else asdict(fidelity),
     }
     report_file.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return dict(json.loads(report_file.read_text("utf-8")))
@@ -548,9 +546,7 @@ def remove_idle(pruned: str | Path, out: str | Path, dataset: Dataset) -> dict[s
     return save_model(model, settings, dataset, out)
 
 
-def _kept_weights(
-    design: DesignSpace, before: Sequence[bool], after: Sequence[bool]
-) -> list[int]:
+def _kept_weights(design: DesignSpace, before: Sequence[bool], after: Sequence[bool]) -> list[int]:
     """Which weights of a circuit are left in a smaller one."""
     found: list[int] = []
     place = 0

@@ -56,6 +56,9 @@ class SuperCircuit(nn.Module):
         (torch.Size([5, 2]), 18)
     """
 
+    genes: Tensor
+    step: Tensor
+
     def __init__(
         self,
         design: DesignSpace,

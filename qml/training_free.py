@@ -85,7 +85,9 @@ def clifford_noise_resilience(
             task = Task(placed, angles, none, logical, placement=placement)
             noisy = execute([task], Execution(noise=noise))[0].values.numpy()
         else:
-            noisy = _sampled(placed, placement.measured, placement.physical, angles, noise, shots, seed)
+            noisy = _sampled(
+                placed, placement.measured, placement.physical, angles, noise, shots, seed
+            )
     distances = np.abs(noisy - ideal).sum(axis=1) / 2
     return float(1 - distances.mean())
 
@@ -170,13 +172,11 @@ def representational_capacity(
     Raises:
         ValueError: Less than two classes.
     """
-    classes = len(labels.unique())
+    classes = len(torch.unique(labels))
     if classes < 2:
         raise ValueError("capacity needs samples of two classes or more")
     n = program.num_qubits
-    strings = [
-        "I" * (n - 1 - q) + letter + "I" * q for q in range(n) for letter in "XYZ"
-    ]
+    strings = ["I" * (n - 1 - q) + letter + "I" * q for q in range(n) for letter in "XYZ"]
     observables = Observables.parse(strings, n)
     rng = np.random.default_rng(seed)
     weights = torch.from_numpy(rng.uniform(-pi, pi, (draws, len(program.weights))))

@@ -23,9 +23,7 @@ Its smallest eigenvalue is -1.8572750. Source: Qiskit's textbook example of VQE.
 """
 
 
-def minimise(
-    model: nn.Module, steps: int = 500, lr: float = 0.05, *, polish: bool = True
-) -> float:
+def minimise(model: nn.Module, steps: int = 500, lr: float = 0.05, *, polish: bool = True) -> float:
     """Minimise the sum of what a module without inputs gives: an energy.
 
     Adam with a cosine schedule, and then L-BFGS to the digits that there are. A `SuperCircuit` in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_every_draw_is_a_sub_circuit_and_comes_again(name: str) -> None:
 @pytest.mark.parametrize("name", ["restricted", "progressive"])
 def test_neighbours_differ_in_at_most_seven_positions(name: str) -> None:
     found = draws(name)
-    apart = [a.differences(b) for a, b in zip(found, found[1:], strict=False)]
+    apart = [a.differences(b) for a, b in pairwise(found)]
     assert max(apart) <= 7
     assert np.mean(apart) > 4  # 7 are drawn again, of which some stay by chance
 

@@ -1,4 +1,4 @@
-"""Design spaces have the published sizes, and a sub-circuit is its SuperCircuit with gates left out."""
+"""Design spaces have the published sizes; a sub-circuit is the SuperCircuit without some gates."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_the_prelude_is_no_part_of_a_block() -> None:
     full = design.subcircuit(design.largest)
     assert full.count_ops()["cz"] == 2 * 3
     root = Operator(design.kept((True,) * 4 + (False,) * (len(design.circuit().data) - 4)))
-    turned = np.array([[np.cos(np.pi / 8), -np.sin(np.pi / 8)], [np.sin(np.pi / 8), np.cos(np.pi / 8)]])
+    turned = np.array(
+        [[np.cos(np.pi / 8), -np.sin(np.pi / 8)], [np.sin(np.pi / 8), np.cos(np.pi / 8)]]
+    )
     expected = turned
     for _ in range(3):
         expected = np.kron(expected, turned)
@@ -115,5 +117,5 @@ def test_bad_input() -> None:
     design = DesignSpace("u3cu3", 4)
     with pytest.raises(ValueError, match="u3"):
         design.mask([{"u3": 5, "cu3": 1}])
-    with pytest.raises(ValueError, match="num_weights=0: DesignSpace.* has from 1 to 192"):
+    with pytest.raises(ValueError, match=r"num_weights=0: DesignSpace\(.*\) has from 1 to 192"):
         design.human_mask(0)

@@ -23,7 +23,7 @@ def test_bad_input() -> None:
     found = json.loads(text)
     with pytest.raises(ValueError, match="is JSON text, and this is none"):
         subcircuit_from_text(text[:-1])
-    with pytest.raises(ValueError, match="this is no sub-circuit of version 1 .*is 2"):
+    with pytest.raises(ValueError, match=r"this is no sub-circuit of version 1 \(.*is 2"):
         subcircuit_from_text(json.dumps(found | {"nisqkit_subcircuit": 2}))
     with pytest.raises(ValueError, match="give one 0 or 1 for each"):
         subcircuit_from_text(json.dumps(found | {"kept": "01"}))

@@ -1,4 +1,4 @@
-"""Circuits put together from native blocks: the same values, on the device's edges, rightly counted."""
+"""Circuits put together from native blocks: the same values, on the device's own edges."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def test_the_path_of_smallest_error_is_taken() -> None:
 
 def test_dead_edges_are_gone_around() -> None:
     device = DEVICES["fake_yorktown"]
-    gates = tuple(
-        g._replace(error=1.0) if set(g.qubits) == {0, 1} else g for g in device.gates
-    )
+    gates = tuple(g._replace(error=1.0) if set(g.qubits) == {0, 1} else g for g in device.gates)
     broken = NativeBlocks(replace(device, gates=gates))
     routed = broken.route(lower(u3_cu3(2, blocks=1)), (0, 1))
     assert not any(set(p.physical) == {0, 1} for p in routed.pieces)

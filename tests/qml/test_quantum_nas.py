@@ -115,9 +115,7 @@ def test_a_resumed_search_finds_the_same(
         assert found[key] == report[key]
 
 
-def test_two_workers_find_the_same(
-    straight: tuple[dict[str, Any], Path], tmp_path: Path
-) -> None:
+def test_two_workers_find_the_same(straight: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     report, _ = straight
     with pytest.raises(Stop):
         run_nas(SMALL, tmp_path / "run", workers=2, watcher=Until("transpiling"))
@@ -144,8 +142,9 @@ def test_scores_and_layouts() -> None:
     assert scores["loss"].transpiled_loss(candidate) == pytest.approx(noisy["loss"], abs=0.01)
     fixed = CoSearch.classifying(model, split, belem, layout=[0, 1, 2, 3])
     assert fixed.evaluate([{"circuit": model.design.smallest}]) == [noisy]
-    gates = tuple(g._replace(error=1.0) if 4 in g.qubits and len(g.qubits) == 2 else g
-                  for g in belem.gates)
+    gates = tuple(
+        g._replace(error=1.0) if 4 in g.qubits and len(g.qubits) == 2 else g for g in belem.gates
+    )
     broken = replace(belem, gates=gates)
     assert working_qubits(broken) == [0, 1, 2, 3]
     search = CoSearch.classifying(model, split, broken)
@@ -172,7 +171,7 @@ def test_bad_input(tmp_path: Path) -> None:
         run_nas(replace(SMALL, budgets=("two_qubit_gate<=20",)), out)
     with pytest.raises(ValueError, match="none of 200 candidates fits the budgets"):
         run_nas(replace(SMALL, budgets=("two_qubit_gates<=1",)), out)
-    with pytest.raises(FileNotFoundError, match="there is no search in .* to resume"):
+    with pytest.raises(FileNotFoundError, match=r"there is no search in .* to resume"):
         run_nas(SMALL, out, resume=True)
     with pytest.raises(ConnectionError, match="nothing was evaluated"):
         run_nas(SMALL, out, storage="postgresql://nobody@127.0.0.1:9/none")

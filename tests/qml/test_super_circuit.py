@@ -21,7 +21,12 @@ DESIGN = DesignSpace("u3cu3", 4, blocks=3)
 
 def model(**options: object) -> SuperCircuit:
     found = SuperCircuit(
-        DESIGN, encoder("4x4_ryzxy"), head=GroupSum(4, 4), init="uniform", seed=0, **options  # type: ignore[arg-type]
+        DESIGN,
+        encoder("4x4_ryzxy"),
+        head=GroupSum(4, 4),
+        init="uniform",
+        seed=0,
+        **options,  # type: ignore[arg-type]
     )
     return found.double()
 

@@ -1,4 +1,4 @@
-"""Predictors without training: exact and by stabilisers, on Clifford circuits, with known limits."""
+"""Predictors without training: exact and by stabilisers, with known limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def test_replicas_are_clifford_circuits(space: str) -> None:
     """Qiskit's `Clifford` takes them; with the prelude and T gates aside."""
     design = DesignSpace(space, 3, blocks=1)
     program = lower(design.circuit()).by_slots
-    constant = {s for s, used in enumerate(lower(design.circuit()).angle_map.dependencies) if not used}
+    constant = {
+        s for s, used in enumerate(lower(design.circuit()).angle_map.dependencies) if not used
+    }
     angles = clifford_angles(program, 4, seed=1)
     circuit = circuit_of(program)
     for row in angles.tolist():
