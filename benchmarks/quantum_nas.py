@@ -243,7 +243,8 @@ def write(folder: Path, done: list[dict[str, Any]]) -> None:
         "",
         f"Measured {date[:10]}. U3 + CU3 on 4 qubits, up to 8 blocks; "
         f"{EVALUATIONS} evaluations in every search, winners trained from scratch; test "
-        "accuracy in percent under the device's full noise, mean over seeds with Student's 95 % interval. "
+        "accuracy in percent under the device's full noise, mean over seeds with Student's 95 % "
+        "interval. "
         f"Pruned: {PRUNED:.0%} of the angles, trained on from the winner. Equal weights: as many "
         "as QuantumNAS's winner has, in a search as a hard budget. Noise-unaware, random and human "
         "circuits get the qubits that Qiskit chooses.",

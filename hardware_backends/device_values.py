@@ -146,14 +146,15 @@ class DeviceValues:
         rest: list[Piece] = []
         touched: set[int] = set()
         for piece in routed.pieces:
+            qubit, *others = piece.physical
             encoding = piece.use is not None and self._encoding[self._place[id(piece.use)]]
             if not encoding:
                 touched.update(piece.physical)
                 rest.append(piece)
-            elif len(piece.physical) > 1 or piece.physical[0] in touched:
+            elif others or qubit in touched:
                 return None
             else:
-                chains[piece.physical[0]].append(piece)
+                chains[qubit].append(piece)
         return {q: self._state(q, chain) for q, chain in chains.items()}, rest
 
     def _state(self, physical: int, chain: Sequence[Piece]) -> FloatArray:
