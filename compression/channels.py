@@ -306,8 +306,8 @@ def _pruner_of_stand_ins(tp: Any) -> Any:
     return Untouchable()
 
 
-def _outputs(layer: nn.Module) -> int:
-    return int(layer.weight.shape[0])  # type: ignore[union-attr, arg-type]
+def _outputs(layer: Layer) -> int:
+    return int(layer.weight.shape[0])
 
 
 def _output_shapes(model: nn.Module, example: Any) -> list[torch.Size]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,9 @@ def _say(old: Tensor | None, new: Tensor | None) -> str:
 
 
 @contextmanager
-def watched(parts: dict[str, nn.Module], calls: dict[str, list[tuple[Any, Any]]]) -> Iterator[None]:
+def watched(
+    parts: Mapping[str, nn.Module], calls: dict[str, list[tuple[Any, Any]]]
+) -> Iterator[None]:
     """Append ``(arguments, output)`` of every call of some modules to lists, by name."""
 
     def hook(name: str) -> Any:

@@ -37,7 +37,9 @@ def compressible_layers(model: nn.Module) -> dict[str, Layer]:
     return {
         name: module
         for name, module in _outside(model)
-        if isinstance(module, LAYERS) and not _has_a_special_forward(module)
+        if isinstance(module, LAYERS)
+        and hasattr(module, "weight")  # shared weights are in a codebook
+        and not _has_a_special_forward(module)
     }
 
 
@@ -147,17 +149,19 @@ def group_of(spaces: Mapping[str, Space]) -> Group:
     Names of members have no dots, so a candidate is nested too; `by_layer` undoes it.
 
     Raises:
-        ValueError: nothing to vary.
+        ValueError: nothing to vary, or a model that is a layer, which has no name.
     """
     if not spaces:
         raise ValueError("there is no layer to compress in this model, so nothing can vary")
+    if "" in spaces:
+        raise ValueError("a space names layers, and this model is one: wrap it in nn.Sequential")
     tree: dict[str, Any] = {}
     for name, space in spaces.items():
         *parents, last = name.split(".")
         at = tree
         for parent in parents:
             at = at.setdefault(parent, {})
-        at[last or "model"] = space
+        at[last] = space
 
     def build(part: dict[str, Any]) -> Group:
         return Group({k: build(v) if isinstance(v, dict) else v for k, v in part.items()})
@@ -165,12 +169,12 @@ def group_of(spaces: Mapping[str, Space]) -> Group:
     return build(tree)
 
 
-def by_layer(candidate: Mapping[str, Any], leaf: Sequence[str] = ()) -> dict[str, Any]:
+def by_layer(candidate: Mapping[str, Any], *leaves: Sequence[str]) -> dict[str, Any]:
     """A nested candidate by full names; what has full names already comes back as it is.
 
     Args:
         candidate: values by name, some inside of mappings.
-        leaf: keys by which a mapping is known to be a value and not a level of names.
+        leaves: keys by which a mapping is known to be a value and not a level of names.
 
     Example:
         >>> by_layer({"encoder": {"0": 0.5, "2": 0.25}, "head": 0.0})
@@ -178,9 +182,9 @@ def by_layer(candidate: Mapping[str, Any], leaf: Sequence[str] = ()) -> dict[str
     """
     found: dict[str, Any] = {}
     for name, value in candidate.items():
-        if isinstance(value, Mapping) and set(value) != set(leaf):
-            inner = by_layer(value, leaf).items()
-            found |= {f"{name}.{below}" if below else name: v for below, v in inner}
+        if isinstance(value, Mapping) and set(value) not in [set(leaf) for leaf in leaves]:
+            inner = by_layer(value, *leaves)
+            found |= {f"{name}.{below}": v for below, v in inner.items()}
         else:
             found[name] = value
     return found

@@ -43,7 +43,7 @@ def prune(
         >>> prune(model, {"0": 0.8}, kind="channels", example=torch.zeros(1, 6))[0]
         Linear(in_features=6, out_features=2, bias=True)
     """
-    flat = {"" if name == "model" else name: r for name, r in by_layer(ratios).items()}
+    flat = by_layer(ratios)
     _check_kind(kind, example)
     if kind == "weights":
         return prune_weights(model, flat)
@@ -72,7 +72,7 @@ def prune_space(
         >>> model = nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 2))
         >>> space = prune_space(model, kind="channels", example=torch.zeros(1, 6), ratios=[0, 0.5])
         >>> space.members
-        {'0': Ordered([0.0, 0.5])}
+        {'0': Ordered(options=[0.0, 0.5])}
     """
     _check_kind(kind, example)
     options = [check_share(ratio, "ratios") for ratio in ratios]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nisqkit.compression.layers import Layer, check_share, copied, find_layers
-from nisqkit.compression.masks import mask_of, prune_weights, set_mask, smallest_out
+from nisqkit.compression.masks import Mask, prune_weights, set_mask, smallest_out
 from nisqkit.compression.schedule import PruningSchedule
 
 
@@ -133,12 +133,13 @@ class SparseTraining:
         self.method, self.drop = method, drop
         self.schedule = schedule or PruningSchedule(start=0.0, target=0.5, end=0.75)
         self.random = torch.Generator().manual_seed(seed)
+        self.masks: dict[str, Mask] = {}
         for name, layer in self.layers.items():
             mask = torch.ones(layer.weight.shape, dtype=torch.bool, device=layer.weight.device)
             if method != "magnitude":
                 mask = smallest_out(self._uniform(mask), self._zeros(name))
-            set_mask(layer, mask).watching = method == "rigl"
-        self.masks = {name: mask for name, layer in self.layers.items() if (mask := mask_of(layer))}
+            self.masks[name] = set_mask(layer, mask)
+            self.masks[name].watching = method == "rigl"
 
     def _zeros(self, name: str) -> int:
         return floor(self.ratios[name] * self.layers[name].weight.numel() + 1e-9)
@@ -178,5 +179,5 @@ class SparseTraining:
         grown = ~smallest_out(-promise.masked_fill(mask, -torch.inf), count)
         mask[dropped] = False
         mask[grown] = True
-        stored = layer.parametrizations["weight"].original  # type: ignore[union-attr, index]
-        stored.data[dropped | grown] = 0
+        parametrizations: Any = layer.parametrizations
+        parametrizations["weight"].original[dropped | grown] = 0
