@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nisqkit.compression.layers import Layer, copied, find_layers, replace_modules
+from nisqkit.compression.masks import make_permanent
 from nisqkit.compression.quantized_layer import apply_layer
 
 _ROUNDS = 50
@@ -93,15 +94,10 @@ def share_weights(model: nn.Module, weight_bits: Mapping[str, int]) -> nn.Module
                 f"weight_bits of {name!r} must be a whole number from 1 to 8, got {bits!r}"
             )
     find_layers(model, weight_bits, "weight_bits")
-    from torch.nn.utils import parametrize
-
-    from nisqkit.compression.masks import mask_of
-
     found = copied(model)
     layers = find_layers(found, weight_bits, "weight_bits")
     for layer in layers.values():
-        if mask_of(layer) is not None:  # the codes say where the zeros are
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        make_permanent(layer)  # the codes say where the zeros are
     new = {name: SharedWeights(layer, weight_bits[name]) for name, layer in layers.items()}
     return replace_modules(found, dict(new))
 

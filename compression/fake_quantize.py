@@ -63,7 +63,7 @@ def _weight_errors(flat: Tensor, scales: Tensor, bits: int) -> Tensor:
 def weight_codes(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
     """The whole number of each weight, as floats: -1 or 1 with one bit, else symmetric to 0."""
     if bits == 1:
-        return torch.where(weight < 0, -1.0, 1.0).to(weight.dtype)
+        return (weight >= 0).to(weight.dtype) * 2 - 1
     levels = weight_levels(bits)
     return (weight / scales).round().clamp(-levels, levels)
 

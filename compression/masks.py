@@ -154,8 +154,16 @@ def make_permanent(model: nn.Module) -> nn.Module:
     """
     for layer in compressible_layers(model).values():
         if mask_of(layer) is not None:
+            _own_class(layer)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return model
+
+
+def _own_class(layer: nn.Module) -> None:
+    """Give a layer a class of its own: torch takes the weight away from that of all copies."""
+    kind = type(layer)
+    inside = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(kind.__name__, kind.__bases__, inside)
 
 
 def erk_ratios(model: nn.Module, ratio: float) -> dict[str, float]:

@@ -280,7 +280,7 @@ def real_circuit(circuit: nn.Module, name: str) -> RealCircuit:
     backend: Backend = execution.resolved
     exact = (NativeBackend, TorchBackend, ReferenceBackend)
     why = ""
-    if execution.noise is not None or hasattr(backend, "binder"):
+    if execution.noise is not None or getattr(backend, "binder", None) is not None:
         why = "simulates noise"
     elif execution.mitigators:
         why = "mitigates errors"

@@ -36,11 +36,11 @@ def test_a_shared_layer_is_listed_once_and_replaced_everywhere() -> None:
 
 def test_names_that_are_wrong() -> None:
     model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "rnn": nn.GRU(2, 2), "q": hybrid()[7]})
-    with pytest.raises(ValueError, match="the policy names 'encodr', .*did you mean 'encoder'"):
+    with pytest.raises(ValueError, match=r"the policy names 'encodr', .*did you mean 'encoder'"):
         find_layers(model, ["encodr"], "the policy")
-    with pytest.raises(ValueError, match="names 'rnn', but a GRU cannot be compressed; .*leave it"):
+    with pytest.raises(ValueError, match=r"names 'rnn', but a GRU cannot be compressed; .*leave"):
         find_layers(model, ["rnn"], "the policy")
-    with pytest.raises(ValueError, match="names 'q', but a QuantumLayer .* kept whole: leave it"):
+    with pytest.raises(ValueError, match=r"names 'q', but a QuantumLayer .* kept whole: leave it"):
         find_layers(model, ["q"], "the policy")
 
 
@@ -59,7 +59,7 @@ def test_data() -> None:
     x = torch.rand(4, 2)
     assert torch.equal(batches([(x, torch.zeros(4))])[0][0], x)
     for nothing in ([], torch.zeros(0, 2), [torch.zeros(0, 2)]):
-        with pytest.raises(ValueError, match="calibration needs data: .* got none"):
+        with pytest.raises(ValueError, match=r"calibration needs data: .* got none"):
             batches(nothing)
 
 

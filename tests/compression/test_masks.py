@@ -66,6 +66,14 @@ def test_permanent() -> None:
     assert zero_share(pruned) == {"0": 0.5, "4": 0.9, "6": 0.0, "8": 0.0}
 
 
+def test_a_copy_that_is_made_permanent_leaves_the_other_alone() -> None:
+    # torch's own remove_parametrizations takes the weight away from all copies: they share a class
+    pruned = prune_weights(hybrid(), {"4": 0.9})
+    other = make_permanent(copy.deepcopy(pruned))
+    assert torch.equal(pruned[4].weight, other[4].weight) and mask_of(pruned[4]) is not None
+    assert type(other[4]) is nn.Linear
+
+
 def test_pruning_more_of_a_pruned_model() -> None:
     first = prune_weights(hybrid(), {"4": 0.5})
     second = prune_weights(first, {"4": 0.8})
