@@ -105,6 +105,8 @@ def share_weights(model: nn.Module, weight_bits: Mapping[str, int]) -> nn.Module
 def kmeans(values: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm in one dimension, from evenly spaced centroids.
 
+    A centroid without values moves to one that is far from its own.
+
     Args:
         values: (n,).
         clusters: how many centroids; there are fewer where there are fewer different values.
@@ -119,14 +121,21 @@ def kmeans(values: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     if len(unique := torch.unique(values)) <= clusters:
         return unique, torch.searchsorted(unique, values)
     centroids = torch.linspace(float(values.min()), float(values.max()), clusters).to(values)
-    codes = torch.zeros(len(values), dtype=torch.int64, device=values.device)
     for _ in range(_ROUNDS):
-        codes = torch.bucketize(values, (centroids[1:] + centroids[:-1]) / 2)
+        codes = _nearest(values, centroids)
         sums = torch.zeros_like(centroids).index_add_(0, codes, values)
         counts = torch.bincount(codes, minlength=len(centroids))
         new = torch.where(counts > 0, sums / counts.clamp(min=1), centroids)
+        if empty := int((counts == 0).sum()):  # to the values that are farthest from theirs
+            far = (values - new[codes]).abs().argsort(descending=True)[:empty]
+            new[counts == 0] = values[far]
+        new = new.sort().values
         if torch.equal(new, centroids):
             break
-        centroids = new.sort().values
-    used, codes = torch.unique(codes, return_inverse=True)
+        centroids = new
+    used, codes = torch.unique(_nearest(values, centroids), return_inverse=True)
     return centroids[used], codes
+
+
+def _nearest(values: Tensor, centroids: Tensor) -> Tensor:
+    return torch.bucketize(values, (centroids[1:] + centroids[:-1]) / 2)

@@ -163,7 +163,8 @@ def _own_class(layer: nn.Module) -> None:
     """Give a layer a class of its own: torch takes the weight away from that of all copies."""
     kind = type(layer)
     inside = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
-    layer.__class__ = type(kind.__name__, kind.__bases__, inside)
+    own: Any = type(kind.__name__, kind.__bases__, inside)
+    layer.__class__ = own
 
 
 def erk_ratios(model: nn.Module, ratio: float) -> dict[str, float]:

@@ -1,3 +1,7 @@
+# pyright: reportIndexIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false
+# (models are indexed here, and what compression returns is only known to be a module)
+
 import copy
 import pickle
 
