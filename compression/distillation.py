@@ -1,11 +1,16 @@
-"""Distillation: a student learns from the logits of a teacher."""
+"""Distillation: a student learns from the logits and the features of a teacher."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import isfinite
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from nisqkit.search.names import nearest
 
 
 def distillation_loss(
@@ -76,3 +81,74 @@ def distillation_loss(
             f"expected {tuple(student_logits.shape[:-1])}: one class per sample"
         )
     return loss + (1 - weight) * functional.cross_entropy(student, labels.reshape(-1))
+
+
+def feature_loss(student: Tensor, teacher: Tensor, projection: nn.Module | None = None) -> Tensor:
+    """Mean squared distance of a student's features from a teacher's; a hint on the way.
+
+    Features are those of any two layers, collected with `features_of`. No gradient flows to the
+    teacher. Add it, with a weight, to `distillation_loss`.
+
+    Source: FitNets, Romero et al., ICLR 2015 (arXiv:1412.6550).
+
+    Args:
+        student: (..., width).
+        teacher: (..., width of the teacher).
+        projection: takes the student's width to the teacher's, such as ``nn.Linear(4, 16)``; train
+            it with the student and leave it out afterwards. Needed where the widths differ.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> feature_loss(torch.zeros(2, 3), torch.ones(2, 3))
+        tensor(1.)
+    """
+    projected = student if projection is None else projection(student)
+    if projected.shape != teacher.shape:
+        hint = "" if projection is not None else "; pass a projection, such as nn.Linear"
+        raise ValueError(
+            f"features have the shapes {tuple(projected.shape)} (student) and "
+            f"{tuple(teacher.shape)} (teacher){hint}"
+        )
+    return functional.mse_loss(projected, teacher.detach())
+
+
+@contextmanager
+def features_of(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
+    """Collect what some modules return, by name, while the model runs inside the block.
+
+    Args:
+        model: any model.
+        names: of modules in it, each of which returns a tensor. The last call counts.
+
+    Raises:
+        ValueError: an unknown name.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+        >>> with features_of(net, "0") as features:
+        ...     _ = net(torch.zeros(5, 4))
+        >>> features["0"].shape
+        torch.Size([5, 3])
+    """
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            raise ValueError(f"the model has no module {name!r}{nearest(name, modules)}")
+    found: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _, args, output: found.__setitem__(name, output)
+
+    hooks = [modules[name].register_forward_hook(hook(name)) for name in names]
+    try:
+        yield found
+    finally:
+        for handle in hooks:
+            handle.remove()

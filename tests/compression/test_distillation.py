@@ -5,7 +5,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 from torch.nn import functional
 
-from nisqkit.compression.distillation import distillation_loss
+from nisqkit.compression.distillation import distillation_loss, feature_loss, features_of
 
 
 def logits(seed: int, *shape: int) -> Tensor:
@@ -111,3 +111,34 @@ def test_shapes_that_do_not_fit() -> None:
 def test_labels_that_are_missing() -> None:
     with pytest.raises(ValueError, match=r"with weight=0.5 the labels count, too: pass labels"):
         distillation_loss(STUDENT, TEACHER)
+
+
+def test_features() -> None:
+    student, teacher = logits(3, 6, 3).requires_grad_(), logits(4, 6, 3).requires_grad_()
+    loss = feature_loss(student, teacher)
+    assert loss.item() == pytest.approx(float(((student - teacher) ** 2).mean().detach()))
+    loss.backward()
+    assert student.grad is not None
+    assert torch.allclose(student.grad, 2 * (student - teacher).detach() / 18)
+    assert teacher.grad is None
+    projection = torch.nn.Linear(3, 5).double()
+    feature_loss(student, logits(5, 6, 5), projection).backward()
+    assert projection.weight.grad is not None
+    with pytest.raises(ValueError, match=r"\(6, 3\) \(student\) and \(6, 5\) \(teacher\); pass a"):
+        feature_loss(student, logits(5, 6, 5))
+
+
+def test_features_are_those_that_pass() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    x = torch.rand(5, 3)
+    with features_of(net, "1") as features:
+        net(x)
+    assert torch.equal(features["1"], net[1](net[0](x)))
+    features.clear()
+    net(x)
+    assert features == {}  # outside of the block nothing is collected
+    with (
+        pytest.raises(ValueError, match="the model has no module '3'"),
+        features_of(net, "3"),
+    ):
+        pass
