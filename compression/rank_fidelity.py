@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-class RankFidelity(NamedTuple):
+@dataclass(frozen=True)
+class RankFidelity:
     """Spearman's rank correlation with the ends of its bootstrap interval.
 
     Attributes:
@@ -88,11 +90,13 @@ def rank_fidelity(
     return RankFidelity(float(whole), float(low), float(high), count)
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each row; NaN where a side is constant."""
     from scipy.stats import rankdata  # importing it takes 0.3 s
 
     ranks = [rankdata(side, axis=1) for side in (a, b)]
     x, y = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     spread = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-    return np.divide((x * y).sum(axis=1), spread, out=np.full(len(x), np.nan), where=spread > 0)
+    found = np.full(len(x), np.nan)
+    np.divide((x * y).sum(axis=1), spread, out=found, where=spread > 0)
+    return found

@@ -38,7 +38,7 @@ def test_the_interval_narrows_with_architectures_and_covers() -> None:
     """Of 60 intervals at 90 %, at least 45: 5 sigma below what must be covered."""
     random = np.random.default_rng(0)
     truth, covered = 6 / np.pi * np.arcsin(0.6 / 2), 0  # Spearman's of a normal pair, Kruskal 1958
-    widths = {}
+    widths: dict[int, list[float]] = {}
     for count in (15, 60):
         for _ in range(60 if count == 60 else 5):
             x = random.normal(size=count)
@@ -72,7 +72,7 @@ def test_bad_scores() -> None:
         rank_fidelity([1, 2, 3], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="2 architectures have no meaningful ranks: give 3"):
         rank_fidelity([1, 2], [1, 2])
-    with pytest.raises(ValueError, match="all scratch scores are 0.5, so there is no order"):
+    with pytest.raises(ValueError, match=r"all scratch scores are 0\.5, so there is no order"):
         rank_fidelity([1, 2, 3], [0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match="inherited must be a flat list of finite scores"):
         rank_fidelity([1, 2, float("nan")], [1, 2, 3])
