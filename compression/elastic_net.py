@@ -316,7 +316,7 @@ class ElasticNet(nn.Module):
 
     # --- how it runs ---
 
-    def layer(self, path: str) -> nn.Module:
+    def layer(self, path: str) -> Any:
         """A layer of the model by its name."""
         return self.model.get_submodule(path)
 
@@ -355,10 +355,10 @@ class ElasticNet(nn.Module):
             if type(layer) in WEIGHTED and not depthwise(layer):
                 share = (width or full_width(layer), full_width(layer))
             *stages, name = path.split(".")
-            home = found
+            home: Any = found
             for stage in stages:
                 if stage not in home._modules:
                     home.add_module(stage, nn.Sequential())
-                home = home._modules[stage]  # type: ignore[assignment]
+                home = home._modules[stage]
             home.add_module(name, sliced)
         return found

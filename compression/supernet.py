@@ -249,7 +249,7 @@ class HybridSupernet(nn.Module):
             found[name] = copy.deepcopy(taken).train(self.training)
         return nn.Sequential(found)
 
-    def part(self, name: str) -> nn.Module:
+    def part(self, name: str) -> Any:
         """One part.
 
         Raises:
