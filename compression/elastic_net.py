@@ -97,13 +97,11 @@ class ElasticNet(nn.Module):
         if space is None:
             raise ValueError("nothing is elastic: give widths, kernels or depths")
         self._space = space
-        self._transforms = nn.ParameterDict(
-            {
-                f"{name}/{size}": torch.eye(size**2).to(self.model.get_submodule(name).weight)  # type: ignore[arg-type]
-                for name, sizes in self.kernels.items()
-                for size in sizes[:-1]
-            }
-        )
+        self._transforms = nn.ParameterDict()
+        for name, sizes in self.kernels.items():
+            for size in sizes[:-1]:
+                matrix = torch.eye(size**2).to(self.layer(name).weight)
+                self._transforms[_transform(name, size)] = nn.Parameter(matrix)
         self.active: Any = largest(space)
         self._calibrated: str | None = space.key(self.active)
 
@@ -327,7 +325,7 @@ class ElasticNet(nn.Module):
     def transforms(self, path: str) -> dict[int, Tensor]:
         """The matrices of smaller kernels of a layer, by size."""
         sizes = self.kernels.get(path, [])[:-1]
-        return {size: self._transforms[f"{path}/{size}"] for size in sizes}
+        return {size: self._transforms[_transform(path, size)] for size in sizes}
 
     def steps(self, candidate: Genes) -> Iterator[tuple[str, nn.Module, int | None, int | None]]:
         """The layers that a candidate runs, in order: path, layer, width and kernel, None: full."""
@@ -362,3 +360,7 @@ class ElasticNet(nn.Module):
                 home = home._modules[stage]
             home.add_module(name, sliced)
         return found
+
+
+def _transform(path: str, size: int) -> str:
+    return f"{path.replace('.', '/')}/{size}"  # names of parameters have no dots

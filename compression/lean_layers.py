@@ -89,9 +89,7 @@ class _Conv(torch.autograd.Function):
     """A convolution whose weight is a constant."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.options = x.shape, options
         return functional.conv2d(x, weight, bias, *options)

@@ -137,7 +137,9 @@ def integer_weights(
             layer: Any = known[name]
             weight = layer.weight.detach()
             largest = weight.abs().amax(tuple(range(1, weight.dim())), keepdim=True)
-            scale = largest.clamp_min(torch.finfo(weight.dtype).tiny * 2**32) / (2 ** (bits - 1) - 1)
+            scale = largest.clamp_min(torch.finfo(weight.dtype).tiny * 2**32) / (
+                2 ** (bits - 1) - 1
+            )
             scales = {"weight": (scale, bits)}
             if layer.bias is not None:
                 per_input = (input_scales or {}).get(name, 1 / 127)

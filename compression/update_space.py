@@ -53,13 +53,17 @@ class UpdateSpace:
                 groups = _runs(int(count), angle_groups)
                 self._angles[name] = groups
                 self._tensors[name] = [f"{prefix}weights"]
-                members[name] = Group({f"angles_{k}": Choice([False, True]) for k in range(len(groups))})
+                members[name] = Group(
+                    {f"angles_{k}": Choice([False, True]) for k in range(len(groups))}
+                )
             else:
                 self._tensors[name] = [prefix + tensor for tensor in own]
                 some = ["bias"] if "bias" in own and len(own) > 1 else []
                 members[name] = Ordered(["none", *some, "all"])
         if not members:
-            raise ValueError(f"{type(model).__name__} has no parameters: there is nothing to choose")
+            raise ValueError(
+                f"{type(model).__name__} has no parameters: there is nothing to choose"
+            )
         self._space = Group(members)
 
     def __space__(self) -> Space:

@@ -56,7 +56,9 @@ X = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 
 def mlp() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 10), nn.Tanh(), nn.Linear(10, 4))
+    return nn.Sequential(
+        nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 10), nn.Tanh(), nn.Linear(10, 4)
+    )
 
 
 # --- memory, counted by hand ---
