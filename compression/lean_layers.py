@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 _PASS = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation nothing but views
 
@@ -95,11 +96,11 @@ class _Conv(torch.autograd.Function):
         return functional.conv2d(x, weight, bias, *options)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         to_x = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.nn.grad.conv2d_input(ctx.shape, weight, grad, *ctx.options)
+            to_x = conv2d_input(ctx.shape, weight, grad, *ctx.options)  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[2]:
             to_bias = grad.sum((0, 2, 3))
         return to_x, None, to_bias, None, None, None, None
@@ -130,8 +131,9 @@ class _ReLU(torch.autograd.Function):
         return x.clamp_min(0)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (packed,) = ctx.saved_tensors
         places = torch.tensor(_PLACES, dtype=torch.uint8, device=grad.device)
-        positive = (packed[:, None] & places) != 0
-        return grad * positive.flatten()[: grad.numel()].view(grad.shape)
+        positive = ((packed[:, None] & places) != 0).flatten()[: grad.numel()]
+        found: Tensor = grad * positive.view(grad.shape)
+        return found

@@ -46,7 +46,7 @@ MICROCONTROLLERS: Mapping[str, Microcontroller] = {
     "256kB": Microcontroller("256 kB SRAM, 1 MB flash", 256 * 1024, 1024 * 1024),
     "stm32f746": Microcontroller("STM32F746", 320 * 1024, 1024 * 1024),
 }
-"""The first is the target of Lin et al., NeurIPS 2022 (arXiv:2206.15472); see ST's data sheet too."""
+"""The target of Lin et al., NeurIPS 2022 (arXiv:2206.15472), and a board by its data sheet."""
 
 
 def microcontroller(name: str) -> Microcontroller:

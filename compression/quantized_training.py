@@ -71,12 +71,14 @@ def quantization_aware_scaling(
         tensor([2.])
     """
     factor = _positive(torch.as_tensor(scale, dtype=parameter.dtype), parameter) ** -2
-    return parameter.register_hook(lambda gradient: gradient * factor)
+    tensor: Any = parameter  # torch does not type its hooks
+    handle: torch.utils.hooks.RemovableHandle = tensor.register_hook(lambda grad: grad * factor)
+    return handle
 
 
 def _positive(scale: Tensor, like: Tensor) -> Tensor:
     try:
-        fits = torch.broadcast_shapes(scale.shape, like.shape) == like.shape
+        fits = torch.broadcast_tensors(scale, like)[0].shape == like.shape  # type: ignore[no-untyped-call]
     except RuntimeError:
         fits = False
     if not fits or not (scale > 0).all() or not scale.isfinite().all():
@@ -131,7 +133,7 @@ def integer_weights(
         if name not in known:
             raise ValueError(f"{name!r} is no Linear and no Conv2d{nearest(name, known)}")
     handles = []
-    done: list[tuple[nn.Module, str]] = []
+    done: list[tuple[Any, str]] = []
     try:
         for name in chosen:
             layer: Any = known[name]
@@ -157,7 +159,7 @@ def integer_weights(
         for handle in handles:
             handle.remove()
         for layer, tensor in reversed(done):
-            trained = layer.parametrizations[tensor].original.requires_grad  # type: ignore
+            trained = layer.parametrizations[tensor].original.requires_grad
             parametrize.remove_parametrizations(layer, tensor)
             getattr(layer, tensor).requires_grad_(trained)
 
@@ -170,10 +172,11 @@ def snap(model: nn.Module, generator: torch.Generator | None = None) -> None:
         generator: Rounds up or down at random, so that the mean is the number itself: steps of less
             than a half then add up over time. None: rounds to the nearest, and such steps are lost.
     """
+    layer: Any
     for layer in model.modules():
         if not parametrize.is_parametrized(layer):
             continue
-        for parametrization in layer.parametrizations.values():  # type: ignore[union-attr, operator]
+        for parametrization in layer.parametrizations.values():
             if isinstance(integers := parametrization[0], IntegerTensor):
                 q = parametrization.original
                 with torch.no_grad():

@@ -23,6 +23,7 @@ PHASES: tuple[tuple[str, ...], ...] = (
 """Progressive shrinking: which genes are free in each phase; the others are at their largest."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Free = Collection[str] | None
 
 
 def sandwich_step(
@@ -31,7 +32,7 @@ def sandwich_step(
     y: Tensor,
     rng: Generator,
     *,
-    free: Collection[str] | None = None,
+    free: Free = None,
     random: int = 2,
     weight: float = 1.0,
     loss: Loss = functional.cross_entropy,
@@ -86,7 +87,7 @@ def sandwich_step(
     return float(value.detach())
 
 
-def _smallest(space: Any, free: Collection[str] | None) -> Any:
+def _smallest(space: Any, free: Free) -> Any:
     def choose(name: str, gene: Any) -> Any:
         return gene.options[0 if free is None or name in free else -1]
 
@@ -99,7 +100,7 @@ def train_supernet(
     y: Tensor,
     *,
     epochs: int,
-    phases: Sequence[Collection[str] | None] = PHASES,
+    phases: Sequence[Free] = PHASES,
     batch_size: int = 32,
     learning_rate: float = 1e-2,
     random: int = 2,
@@ -107,9 +108,9 @@ def train_supernet(
 ) -> list[float]:
     """Train all candidates of a supernet by the sandwich rule, with Adam.
 
-    The phases share the epochs evenly, the first ones getting what is left over: first the largest
-    candidate alone, then kernels, depths and widths become free. A phase that would free no gene of
-    this space has no epochs of its own. Use ``phases=[None]`` for a space with other names, such as
+    First the largest candidate alone, then kernels, depths and widths become free. The last phase,
+    which trains all, has half of the epochs, and the others share the rest. A phase that would free
+    no gene of this space is left out. Use ``phases=[None]`` for a space with other names, such as
     that of a SuperCircuit: all genes are free from the start.
 
     Source: Cai et al., Once-for-All, ICLR 2020 (arXiv:1908.09791).
@@ -135,8 +136,10 @@ def train_supernet(
     space = checked(supernet).__space__()
     if len(x) != len(y) or len(x) < 2:
         raise ValueError(f"{len(x)} samples and {len(y)} labels: give 2 or more, and one of each")
+    if not phases:
+        raise ValueError("phases is empty: use [None] to train all genes from the start")
     names = _gene_names(space)
-    kept: list[Collection[str] | None] = []
+    kept: list[Free] = []
     for free in phases:
         now = None if free is None else sorted(names & set(free))
         if now not in kept:
@@ -149,7 +152,7 @@ def train_supernet(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     supernet.train()
     losses = []
-    for free in [free for k, free in enumerate(kept) for _ in range(_share(epochs, len(kept), k))]:
+    for free in _schedule(epochs, kept):
         order = torch.from_numpy(rng.permutation(len(x)))
         values = []
         for batch in torch.split(order, batch_size):
@@ -164,8 +167,13 @@ def train_supernet(
     return losses
 
 
-def _share(epochs: int, phases: int, k: int) -> int:
-    return epochs // phases + (k < epochs % phases)
+def _schedule(epochs: int, phases: Sequence[Free]) -> list[Free]:
+    """Which genes are free in each epoch."""
+    *first, last = phases
+    rest = epochs // 2 if first else 0
+    counts = [max(1, rest // len(first) + (k < rest % len(first))) for k in range(len(first))]
+    found = [free for free, count in zip(first, counts, strict=True) for _ in range(count)]
+    return found + [last] * (epochs - len(found))
 
 
 def _gene_names(space: Any) -> set[str]:

@@ -1,8 +1,9 @@
-"""Update policies as a search space: per layer nothing, biases or all; per circuit groups of angles."""
+"""Update policies as a search space: what is trained of each layer, and which angles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -42,6 +43,7 @@ class UpdateSpace:
         self._tensors: dict[str, list[str]] = {}
         self._angles: dict[str, list[tuple[int, ...]]] = {}
         members: dict[str, Space] = {}
+        layer: Any
         for path, layer in model.named_modules():
             own = [name for name, _ in layer.named_parameters(recurse=False)]
             if not own:
@@ -49,8 +51,8 @@ class UpdateSpace:
             name = path.replace(".", "/") or type(layer).__name__
             prefix = f"{path}." if path else ""
             if is_circuit(layer):
-                count = layer.weights.numel()  # type: ignore[union-attr, operator]
-                groups = _runs(int(count), angle_groups)
+                count = layer.weights.numel()
+                groups = _runs(count, angle_groups)
                 self._angles[name] = groups
                 self._tensors[name] = [f"{prefix}weights"]
                 members[name] = Group(
@@ -98,4 +100,4 @@ class UpdateSpace:
 def _runs(count: int, groups: int) -> list[tuple[int, ...]]:
     groups = min(groups, count)
     ends = [k * count // groups for k in range(groups + 1)]
-    return [tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [tuple(range(a, b)) for a, b in pairwise(ends)]

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ X = 3 + 2 * torch.randn(40, 2, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 def test_one_norm_has_the_statistics_of_torchs_own_training() -> None:
-    mine, theirs = nn.BatchNorm2d(2), nn.BatchNorm2d(2, momentum=None)
+    mine: Any = nn.BatchNorm2d(2)
+    theirs: Any = nn.BatchNorm2d(2, momentum=None)
     assert measure_statistics(mine, X) == 1
     theirs.train()(X)
     assert torch.allclose(mine.running_mean, theirs.running_mean, atol=1e-5)
@@ -22,7 +24,7 @@ def test_one_norm_has_the_statistics_of_torchs_own_training() -> None:
 def test_deep_norms_see_what_they_will_see() -> None:
     """After calibration, evaluation gives every norm inputs with its own mean and variance."""
     torch.manual_seed(0)
-    net = nn.Sequential(
+    net: Any = nn.Sequential(
         *(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
         *(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3)),
     )

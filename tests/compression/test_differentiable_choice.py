@@ -100,9 +100,9 @@ def test_gradients_of_logits_against_finite_differences() -> None:
 def test_training_finds_the_width_that_is_needed() -> None:
     """Outputs that need four channels: the loss alone moves the shares to them."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
-    nn.init.eye_(model[0].weight)  # type: ignore[arg-type]
-    nn.init.eye_(model[1].weight)  # type: ignore[arg-type]
+    model: Any = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    nn.init.eye_(model[0].weight)
+    nn.init.eye_(model[1].weight)
     choice = DifferentiableChoice(ElasticNet(model, widths={"0": [1, 2, 4]}))
     optimizer = torch.optim.Adam(choice.choices(), lr=0.1)
     x = torch.randn(50, 4)

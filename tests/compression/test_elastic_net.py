@@ -168,9 +168,8 @@ def test_the_space_counts_what_can_differ() -> None:
 def test_fresh_weights_are_those_of_the_seed() -> None:
     net = mlp()
     candidate = smallest(net.__space__())
-    first, same, other = (
-        net.extract(candidate, inherit=False, seed=seed)[0].weight for seed in (1, 1, 2)
-    )
+    made: list[Any] = [net.extract(candidate, inherit=False, seed=seed) for seed in (1, 1, 2)]
+    first, same, other = (model[0].weight for model in made)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     assert not torch.equal(first, net.layer("0").weight[:4])

@@ -176,7 +176,7 @@ def test_what_is_refused() -> None:
         TABLE.seconds(NET, {"0": {"width": 3}, "1": {"depth": 0}})
     with pytest.raises(ValueError, match="this is no latency table in JSON"):
         LatencyTable.from_json("[")
-    with pytest.raises(ValueError, match="and not .*: measure the table again"):
+    with pytest.raises(ValueError, match=r"and not .*: measure the table again"):
         LatencyTable.from_json('{"format": "nisqkit.latency_table", "version": 0}')
     with pytest.raises(ValueError, match="latency_runs is 2: give 3 or more"):
         measure_latency(NET, torch.zeros(1, 1, 6, 6), runs=2)

@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,22 +17,24 @@ X = torch.randn(20, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=t
 Y = (X.mean((1, 2, 3)) > 0).long()
 
 
-def net() -> nn.Sequential:
+def net() -> Any:
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+    layers: Any = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
     with torch.no_grad():
-        layers[3].weight.mul_(30)  # scales that differ widely  # type: ignore[operator]
+        layers[3].weight.mul_(30)  # scales that differ widely
     return layers.double()
 
 
-def steps(model: nn.Module, count: int, rate: float, after: object = None) -> None:
+def steps(
+    model: nn.Module, count: int, rate: float, after: Callable[[], None] | None = None
+) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(count):
         optimizer.zero_grad()
         functional.cross_entropy(model(X), Y).backward()
         optimizer.step()
         if after is not None:
-            after()  # type: ignore[operator]
+            after()
 
 
 def test_sgd_on_integers_is_sgd_on_the_values() -> None:
@@ -58,8 +62,8 @@ def test_the_ratio_of_weight_and_gradient_is_that_of_the_float_network() -> None
     ]
     with integer_weights(integers, bias_bits=32):
         functional.cross_entropy(integers(X), Y).backward()
-        weights = [integers[k].parametrizations.weight.original for k in (0, 3)]  # type: ignore
-        scales = [integers[k].parametrizations.weight[0].scale for k in (0, 3)]  # type: ignore
+        weights = [integers[k].parametrizations.weight.original for k in (0, 3)]
+        scales = [integers[k].parametrizations.weight[0].scale for k in (0, 3)]
         # per channel, in units of the values
         for q, s, k in zip(weights, scales, (0, 2), strict=True):
             found = float((q.detach() * s).norm() / (q.grad * s).norm())
@@ -70,7 +74,7 @@ def test_what_is_stored_is_integers_in_range() -> None:
     model = net()
     values = model[3].weight.detach().clone()
     with integer_weights(model, bits=4):
-        q = model[3].parametrizations.weight.original  # type: ignore[union-attr, index]
+        q = model[3].parametrizations.weight.original
         assert torch.equal(q, q.round())
         assert q.abs().amax(1).tolist() == [7, 7]
         largest = values.abs().amax(1, keepdim=True)
@@ -85,9 +89,9 @@ def test_what_is_stored_is_integers_in_range() -> None:
 
 def test_random_rounding_is_right_on_average() -> None:
     """10 000 values of 2.3, whose mean has a standard error of sqrt(0.3 x 0.7) / 100."""
-    model = nn.Sequential(nn.Linear(100, 100, bias=False))
+    model: Any = nn.Sequential(nn.Linear(100, 100, bias=False))
     with integer_weights(model):
-        q = model[0].parametrizations.weight.original  # type: ignore[union-attr, index]
+        q = model[0].parametrizations.weight.original
         with torch.no_grad():
             q.fill_(2.3)
         snap(model, torch.Generator().manual_seed(0))
@@ -103,7 +107,7 @@ def test_integers_learn() -> None:
     """A network of 8 bits by SGD: its training loss falls to half of what it was."""
     model = net()
     with torch.no_grad():
-        model[3].weight.div_(30)  # type: ignore[operator]
+        model[3].weight.div_(30)
     before = float(functional.cross_entropy(model(X), Y).detach())
     with integer_weights(model):
         generator = torch.Generator().manual_seed(0)
@@ -128,7 +132,7 @@ def test_a_bias_is_in_units_of_weight_and_input() -> None:
     bias = model[3].bias.detach().clone()
     units = model[3].weight.detach().abs().amax(1) / 127 * 0.25
     with integer_weights(model, input_scales={"3": 0.25}):
-        q = model[3].parametrizations.bias.original  # type: ignore[union-attr, index]
+        q = model[3].parametrizations.bias.original
         assert torch.equal(q, (bias / units).round())
 
 
@@ -137,11 +141,12 @@ def test_bad_arguments() -> None:
     for scale in (0.0, -1.0, torch.ones(4, 3), torch.tensor([1.0, float("nan"), 1.0, 1.0])):
         with pytest.raises(ValueError, match="must be positive, finite, and broadcast against"):
             quantization_aware_scaling(q, scale)
-    for options, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"bits": 1}, "bits=1 must be from 2 to 32"),
         ({"bias_bits": 33}, "bias_bits=33 must be from 2 to 32"),
         ({"names": ["1"]}, "'1' is no Linear and no Conv2d"),
         ({"input_scales": {"4": 1.0}}, "'4' is no Linear and no Conv2d"),
-    ):
-        with pytest.raises(ValueError, match=message), integer_weights(net(), **options):  # type: ignore[arg-type]
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message), integer_weights(net(), **options):
             pass

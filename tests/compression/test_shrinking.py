@@ -60,12 +60,15 @@ def test_only_free_genes_shrink() -> None:
     assert {candidate["2"]["depth"] for candidate in seen} == {1, 2}
     assert len(seen) == 80
     seen.clear()
-    train_supernet(spy, X, Y, epochs=5, batch_size=24)
-    # phases of this space: none, depth, depth and width; they have 2, 2 and 1 epochs of 4 each
-    widths = [{c["0"]["width"] for c in seen[k : k + 4]} for k in range(0, 20, 4)]
-    assert widths[:4] == [{16}] * 4 and 4 in widths[4]
-    depths = [{c["2"]["depth"] for c in seen[k : k + 4]} for k in range(0, 20, 4)]
-    assert depths[:2] == [{2}] * 2 and depths[2] == depths[3] == {1, 2}
+    train_supernet(spy, X, Y, epochs=8, batch_size=24)
+    # phases of this space: none, depth, depth and width, in 2, 2 and 4 epochs of 4 candidates
+    widths = [{c["0"]["width"] for c in seen[k : k + 4]} for k in range(0, 32, 4)]
+    assert widths[:4] == [{16}] * 4
+    assert all(4 in drawn for drawn in widths[4:])
+    depths = [{c["2"]["depth"] for c in seen[k : k + 4]} for k in range(0, 32, 4)]
+    assert depths[:2] == [{2}] * 2
+    assert all(drawn == {1, 2} for drawn in depths[2:])
+    assert len(seen) == 32
 
 
 def test_all_candidates_learn() -> None:
@@ -111,6 +114,8 @@ def test_bad_options() -> None:
         sandwich_step(net(), X, Y, np.random.default_rng(0), random=-1)
     with pytest.raises(ValueError, match=r"epochs=2 is less than the 3 phases"):
         train_supernet(net(), X, Y, epochs=2)
+    with pytest.raises(ValueError, match="phases is empty: use"):
+        train_supernet(net(), X, Y, epochs=2, phases=[])
     with pytest.raises(ValueError, match="24 samples and 23 labels"):
         train_supernet(net(), X, Y[:-1], epochs=3)
     with pytest.raises(TypeError, match="Linear is no supernet"):

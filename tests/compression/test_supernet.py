@@ -108,7 +108,7 @@ def test_statistics_of_a_measurement_are_those_of_freeze_statistics() -> None:
 
 
 def test_a_supernet_without_calibration_of_its_own() -> None:
-    head = nn.Sequential(PostMeasurementNorm(2), nn.Linear(2, 2))
+    head: Any = nn.Sequential(PostMeasurementNorm(2), nn.Linear(2, 2))
     circuit = SuperCircuit(DESIGN, angle(2), head=head, seed=0)
     calibrate(circuit, SMALL["circuit"], X[:, :2])
     assert circuit.active == SMALL["circuit"]

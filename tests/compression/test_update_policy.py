@@ -239,7 +239,7 @@ def test_names_that_do_not_exist() -> None:
 def test_angles_of_a_supernet() -> None:
     circuit = SuperCircuit(DesignSpace("u3cu3", 2, blocks=2), angle(2), seed=0)
     model = nn.Sequential(nn.Linear(4, 2), circuit)
-    with pytest.raises(ValueError, match="belongs to the supernet SuperCircuit.*extract a cand"):
+    with pytest.raises(ValueError, match=r"belongs to the supernet SuperCircuit.*extract a cand"):
         angles(model, "1.layer.weights", [0])
     layers(model, "1.layer.weights").check(model)  # as a whole it can be trained or frozen
 
