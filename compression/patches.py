@@ -179,3 +179,8 @@ def _check(name: str, layer: nn.Module) -> None:
             f"{layer} at {name!r} cannot run on patches: use padding by a number of zeros (none in "
             "AvgPool2d), without ceil_mode and return_indices"
         )
+    if any(w.padding > w.dilation * (w.kernel - 1) for w in _windows(layer)):
+        raise ValueError(
+            f"{layer} at {name!r} pads more than its kernel reaches, so that some outputs see no "
+            "image at all: use less padding"
+        )

@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 import torch
 from torch import nn
@@ -106,6 +108,42 @@ def test_what_depends_on_the_whole_image() -> None:
     ):
         with pytest.raises(ValueError, match="at '0' cannot run on patches: use padding by"):
             Patched(nn.Sequential(layer), (2, 2))
+
+
+def test_padding_beyond_the_kernel() -> None:
+    with pytest.raises(ValueError, match="at '0' pads more than its kernel reaches"):
+        Patched(nn.Sequential(nn.Conv2d(1, 1, 1, padding=1)), (2, 2))
+
+
+def test_random_stages() -> None:
+    """Kernels, strides, padding, dilation and patches at random, in float64."""
+    random, compared = Random(0), 0
+    for _ in range(150):
+        layers: list[nn.Module] = []
+        for channels in [2, 3, 3, 3][: random.randint(1, 4)]:
+            kernel, stride, dilation = (
+                random.randint(1, 4),
+                random.randint(1, 3),
+                random.randint(1, 2),
+            )
+            padding = random.randint(0, dilation * (kernel - 1))
+            options = {"stride": stride, "padding": padding, "dilation": dilation}
+            layers.append(nn.Conv2d(channels, 3, kernel, **options))  # type: ignore[arg-type]
+            pool = nn.MaxPool2d(kernel, stride, padding=random.randint(0, kernel // 2))
+            layers += random.choice([[], [nn.ReLU()], [nn.AvgPool2d(kernel, stride)], [pool]])
+        stack = nn.Sequential(*layers).double()
+        x = torch.randn(1, 2, random.randint(8, 17), random.randint(8, 17), dtype=torch.float64)
+        try:
+            expected = stack(x)
+        except RuntimeError:  # nothing is left of the image
+            continue
+        grid = [
+            random.choice([n for n in range(1, s + 1) if s % n == 0]) for s in expected.shape[2:]
+        ]
+        found = Patched(stack, (grid[0], grid[1]))(x)
+        assert torch.allclose(found, expected, atol=1e-12), (stack, x.shape, grid)
+        compared += 1
+    assert compared > 50
 
 
 def test_bad_arguments() -> None:
