@@ -172,6 +172,19 @@ def test_a_run_that_broke_down_goes_on_with_the_same_bits(tmp_path: Path, fails_
     assert again.history == run.history  # finished: nothing is run
 
 
+def test_an_epoch_whose_end_broke_down_is_not_run_again(tmp_path: Path) -> None:
+    def breaks(record: Mapping[str, Any]) -> None:
+        raise OSError("disk full")
+
+    settings, dataset, backend = config(epochs=1, batch_size=4), samples(8), Counting()
+    with pytest.raises(OSError, match="disk full"):
+        train_on_device(model(backend), dataset, settings, out=tmp_path, on_epoch=breaks)
+    run = train_on_device(
+        model(backend), dataset, settings, out=tmp_path, on_epoch=lambda r: {"seen": r["epoch"]}
+    )
+    assert len(backend.rows) == 2 and run.history[0]["seen"] == 1
+
+
 def state(net: nn.Module) -> list[Tensor]:
     return list(net.state_dict().values())
 
