@@ -76,8 +76,6 @@ def config(**options: Any) -> TrainConfig:
     [
         (None, 21_900),
         (GradientPruning(), 14_700),
-        (GradientPruning("random"), 14_700),
-        (GradientPruning("top-k"), 14_700),
     ],
 )
 def test_300_steps_of_36_weights_take_as_many_circuits_as_in_the_notebook_of_qoc(
