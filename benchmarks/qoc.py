@@ -36,7 +36,7 @@ from nisqkit.qml.gradient_pruning import GradientPruning
 from nisqkit.qml.on_device import train_on_device
 from nisqkit.qml.shot_budget import ShotBudget
 
-DEVICE, SHOTS, SEEDS, TEST_LIMIT = "fake_jakarta", 1024, 10, 300
+DEVICE, SHOTS, SEEDS, TEST_LIMIT = "fake_jakarta", 1024, 8, 300
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,11 @@ def main(folder: Path, data_dir: str | None, seeds: int) -> None:
         "versions": {name: version(name) for name in ("nisqkit", "torch", "qiskit", "numpy")},
         "python": platform.python_version(),
     }
-    lines = (
-        [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
-    )
+    text = file.read_text("utf-8") if file.exists() else ""
+    if not text.endswith("\n"):  # killed within a line
+        text = text[: text.rfind("\n") + 1]
+        file.write_text(text, "utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
     if lines and {k: lines[0].get(k) for k in about} != about:
         raise SystemExit(f"{file} has other settings or versions: write into another folder")
     with file.open("a", encoding="utf-8") as out:
@@ -209,10 +211,11 @@ def main(folder: Path, data_dir: str | None, seeds: int) -> None:
                     shown = ("task", "arm", "seed", "accuracy", "executions", "seconds")
                     print(*(record[k] for k in shown), flush=True)
     titles = {arm.key: arm.title for arm in ARMS}
-    text = qoc_report.report(lines[0], lines[1:], titles)
-    (folder / "qoc.md").write_text(text, "utf-8")
-    qoc_report.picture(lines[1:], titles, folder / "qoc.png")
-    print(text)
+    wanted = [line for line in lines[1:] if line["seed"] < seeds]
+    tables = qoc_report.report(lines[0], wanted, titles)
+    (folder / "qoc.md").write_text(tables, "utf-8")
+    qoc_report.picture(wanted, titles, folder / "qoc.png")
+    print(tables)
 
 
 if __name__ == "__main__":
