@@ -10,7 +10,7 @@ from typing import Any
 from nisqkit.circuits.names import unknown
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
-from nisqkit.hardware_backends.gradients import SPSA, parameter_shift, spsa
+from nisqkit.hardware_backends.gradients import SPSA, ParameterShift, parameter_shift, spsa
 from nisqkit.hardware_backends.mitigated import check_mitigated, mitigated
 from nisqkit.hardware_backends.registry import get_backend
 from nisqkit.noise.device import Device
@@ -29,7 +29,8 @@ class Execution:
             sampler.
         noise: The device whose noise the backend simulates, or a noise model.
         diff_method: ``"auto"`` (the backend's own gradient for exact values, else parameter shift),
-            ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"`` or `SPSA` with options.
+            ``"adjoint"``, ``"backprop"``, ``"parameter-shift"``, ``"spsa"``, or `SPSA` or
+            `ParameterShift` with options.
         layout: The physical qubit of each logical one; ``None`` lets Qiskit choose. Only with noise
             that has a device.
         mitigation: Error mitigation: a `Mitigator`, or several in order.
@@ -42,7 +43,7 @@ class Execution:
 
     backend: str | Backend | Any = "native"
     noise: Device | NoiseModel | None = None
-    diff_method: str | SPSA = "auto"
+    diff_method: str | SPSA | ParameterShift = "auto"
     layout: tuple[int, ...] | None = None
     mitigation: Mitigator | Sequence[Mitigator] | None = ()
 
@@ -121,6 +122,8 @@ def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
         return spsa(tasks, backend, method)
     if method == "spsa":
         return spsa(tasks, backend, SPSA())
+    if isinstance(method, ParameterShift):
+        return parameter_shift(tasks, backend, method)
     sampled = any(task.shots is not None for task in tasks)
     if method in ("adjoint", "backprop") and sampled:
         raise ValueError(

@@ -6,7 +6,7 @@ so that a training step on a queued device is one job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,60 @@ class SPSA:
             raise ValueError(f"SPSA needs a positive step, got {self.step}")
 
 
+@dataclass(frozen=True)
+class ParameterShift:
+    """Parameter shift of chosen weights: no circuit is run for the others, whose gradient is zero.
+
+    Gradients to the inputs stay complete. It goes where ``"parameter-shift"`` goes.
+
+    Attributes:
+        weights: Positions in the weight vector; None: all.
+
+    Raises:
+        ValueError: A position is negative or given twice. Behind the last weight: when it is run.
+
+    Example:
+        >>> from nisqkit.circuits import Observables, hardware_efficient, lower
+        >>> from nisqkit.hardware_backends import Execution, execute
+        >>> w = torch.tensor([0.1, 0.2, 0.3, 0.4], requires_grad=True)
+        >>> z = Observables.parse(None, 2)
+        >>> task = Task(lower(hardware_efficient(2, 1)), torch.zeros(1, 0), w, z)
+        >>> execution = Execution(diff_method=ParameterShift(weights=(2,)))
+        >>> execute([task], execution)[0].values.sum().backward()
+        >>> (w.grad != 0).tolist()
+        [False, False, True, False]
+    """
+
+    weights: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is None:
+            return
+        object.__setattr__(self, "weights", tuple(self.weights))
+        if min(self.weights, default=0) < 0 or len(set(self.weights)) < len(self.weights):
+            raise ValueError(
+                f"weights={list(self.weights)} must be different positions in the weight vector, "
+                "counted from 0"
+            )
+
+    def chosen(self, weights: Tensor) -> Tensor:
+        """The same values, through which gradients flow to the chosen ones only.
+
+        Raises:
+            ValueError: A position is behind the last weight.
+        """
+        if self.weights is None:
+            return weights
+        if max(self.weights, default=-1) >= len(weights):
+            raise ValueError(
+                f"ParameterShift of weight {max(self.weights)}, but the circuit has "
+                f"{len(weights)} weights, counted from 0"
+            )
+        kept = torch.zeros(len(weights), dtype=torch.bool, device=weights.device)
+        kept[list(self.weights)] = True
+        return torch.where(kept, weights, weights.detach())
+
+
 @dataclass(frozen=True, eq=False)
 class _Copies:
     """Rows of angles to evaluate, and how their values make the Jacobian.
@@ -59,13 +113,25 @@ class _Copies:
     coefficients: list[Tensor]  # per copy, (batch,)
 
 
-def differentiable_slots(program: Program, inputs: bool, weights: bool) -> list[int]:
-    """Slots that depend on parameters whose gradient is wanted."""
+def differentiable_slots(
+    program: Program, inputs: bool, weights: bool, only: Collection[int] | None = None
+) -> list[int]:
+    """Slots that depend on parameters whose gradient is wanted.
+
+    Args:
+        program: The program.
+        inputs: Whether those of the inputs are.
+        weights: Whether those of the weights are.
+        only: The weights concerned; None: all.
+    """
     n = len(program.inputs)
+    wanted = set(range(n)) if inputs else set()
+    if weights:
+        wanted.update(n + w for w in (range(len(program.weights)) if only is None else only))
     return [
         slot
         for slot, used in enumerate(program.angle_map.dependencies)
-        if any(inputs if p < n else weights for p in used)
+        if not wanted.isdisjoint(used)
     ]
 
 
@@ -143,26 +209,33 @@ class _Linear(torch.autograd.Function):
         return torch.einsum("bk,bsk->bs", grad, jacobian), None, None
 
 
-def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
+def parameter_shift(
+    tasks: Sequence[Task], backend: Backend, options: ParameterShift | None = None
+) -> list[Result]:
     """Values with exact gradients (or unbiased ones, with shots) by the parameter-shift rules.
 
     Works per angle slot, so a parameter that is used several times, or inside an expression, gets
     the right gradient by the chain rule of its angle map.
     """
+    options = options or ParameterShift()
     plans: list[tuple[Tensor, _Copies | None]] = []
     requests: list[Task] = []
     for task in tasks:
         program = task.program
+        weights = options.chosen(task.weights)
         frequencies = _frequencies(program, backend)
         if frequencies is None:
-            angles = program.angles(task.inputs, task.weights)
+            angles = program.angles(task.inputs, weights)
         else:  # amplitudes are loaded by gates there, which are as noisy as all others
             program, _ = synthesise(task.program)
-            angles = slot_angles(task.program, task.inputs, task.weights)
+            angles = slot_angles(task.program, task.inputs, weights)
         copies = None
         if angles.requires_grad and torch.is_grad_enabled():
             slots = differentiable_slots(
-                task.program, task.inputs.requires_grad, task.weights.requires_grad
+                task.program,
+                task.inputs.requires_grad,
+                task.weights.requires_grad,
+                options.weights,
             )
             amplitudes = () if task.program.prepare is None else task.program.prepare.slots
             if not set(slots).isdisjoint(amplitudes):  # and so the angles that load them
@@ -178,7 +251,9 @@ def parameter_shift(tasks: Sequence[Task], backend: Backend) -> list[Result]:
             None if found.std is None else found.std[: task.batch],
         )
         if copies is not None:
-            shifted = found.values[task.batch :].reshape(-1, task.batch, values.shape[1])
+            shifted = found.values[task.batch :].reshape(
+                len(copies.slots), task.batch, values.shape[1]
+            )
             jacobian = values.new_zeros(task.batch, angles.shape[1], values.shape[1])
             for slot, coefficient, value in zip(
                 copies.slots, copies.coefficients, shifted, strict=True

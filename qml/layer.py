@@ -19,7 +19,7 @@ from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.execute import Execution, execute
-from nisqkit.hardware_backends.gradients import SPSA
+from nisqkit.hardware_backends.gradients import SPSA, ParameterShift
 from nisqkit.noise.device import Device
 from nisqkit.noise.mitigation.base import Mitigator
 from nisqkit.noise.model import NoiseModel
@@ -58,7 +58,7 @@ class QuantumLayer(nn.Module):
         shots: Measurements per sample; ``None`` for exact values.
         diff_method: ``"auto"`` (the backend's own, else parameter shift). Exact values only:
             ``"adjoint"`` (native, lightning), ``"backprop"`` (reference, default.qubit).
-            Everywhere: ``"parameter-shift"``, ``"spsa"`` or `SPSA`.
+            Everywhere: ``"parameter-shift"``, ``"spsa"``, or `ParameterShift` or `SPSA`.
         init: ``"auto"`` (small-angle), ``"uniform"`` in ``[-pi, pi)``, ``"small-angle"`` in
             ``[-0.1, 0.1)``, ``"gaussian"`` (narrower with depth), ``"identity-block"`` (for
             `mirrored`), or the weights themselves.
@@ -107,7 +107,7 @@ class QuantumLayer(nn.Module):
         noise: Device | NoiseModel | None = None,
         layout: Sequence[int] | None = None,
         shots: int | None = None,
-        diff_method: str | SPSA = "auto",
+        diff_method: str | SPSA | ParameterShift = "auto",
         init: str | Tensor = "auto",
         seed: int | None = None,
         weight_shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -266,7 +266,7 @@ class QuantumLayer(nn.Module):
         noise: Device | NoiseModel | None = None,
         layout: Sequence[int] | None = None,
         shots: int | None = None,
-        diff_method: str | SPSA = "auto",
+        diff_method: str | SPSA | ParameterShift = "auto",
         mitigation: Mitigator | Sequence[Mitigator] | None = None,
         inject: InjectionLike = None,
     ) -> QuantumLayer:

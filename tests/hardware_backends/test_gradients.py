@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nisqkit.circuits import Observables, Task, amplitude, hardware_efficient, lower
+from nisqkit.circuits import Observables, Task, amplitude, angle, hardware_efficient, lower
 from nisqkit.hardware_backends import Backend, Result
 from nisqkit.hardware_backends.conformance import random_task
 from nisqkit.hardware_backends.execute import Execution, execute
-from nisqkit.hardware_backends.gradients import SPSA
+from nisqkit.hardware_backends.gradients import SPSA, ParameterShift
 from nisqkit.hardware_backends.native import NativeBackend
+from nisqkit.noise import Device
+from nisqkit.noise.mitigation import ZNE, Mitigator, ReadoutMitigation
 
 
 def jacobians(task: Task, execution: Execution) -> list[torch.Tensor]:
@@ -135,3 +137,63 @@ def test_bad_options() -> None:
         SPSA(samples=0)
     with pytest.raises(ValueError, match="SPSA needs a positive step, got -1"):
         SPSA(step=-1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_parameter_shift_of_some_weights_is_that_of_all_for_these_and_zero_for_the_others(
+    seed: int,
+) -> None:
+    """Among them weights that share a gate's expression with one that is not chosen."""
+    task = random_task(1 + seed % 4, seed, batch=2, num_gates=15)
+    chosen = tuple(range(seed % 2, len(task.weights), 2))
+    others = [w for w in range(len(task.weights)) if w not in chosen]
+    complete = jacobians(task, Execution("native", diff_method="parameter-shift"))
+    some = jacobians(task, Execution("native", diff_method=ParameterShift(chosen)))
+    first = task.inputs.numel()
+    for one, other in zip(complete, some, strict=True):
+        assert torch.equal(one[:first], other[:first])
+        assert torch.equal(one[first:][list(chosen)], other[first:][list(chosen)])
+        assert not other[first:][others].any()
+
+
+def z_task(weights: int = 4, batch: int = 3, inputs: bool = False) -> Task:
+    program = lower(angle(2).compose(hardware_efficient(2, weights // 4)), "x")
+    w = torch.linspace(-1, 1, weights, dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(0.1, 2, batch * 2, dtype=torch.float64)
+    x = x.reshape(batch, 2).requires_grad_(inputs)
+    return Task(program, x, w, Observables.parse(None, 2))
+
+
+@pytest.mark.parametrize("chosen", [(), (2,), (0, 3), (0, 1, 2, 3)])
+def test_shifts_of_other_weights_are_not_run(chosen: tuple[int, ...]) -> None:
+    task, backend = z_task(), Counting()
+    values = execute([task], Execution(backend, diff_method=ParameterShift(chosen)))[0].values
+    values.sum().backward()
+    assert backend.calls == [[3 * (1 + 2 * len(chosen))]]
+    assert task.weights.grad is not None
+    measured = task.weights.grad.abs() > 1e-12
+    assert measured.nonzero()[:, 0].tolist() == [w for w in chosen if w in (0, 2)]  # 1, 3: RZ last
+
+
+@pytest.mark.parametrize("mitigation", [(), (ZNE((1, 3), "linear"), ReadoutMitigation())])
+def test_parameter_shift_of_some_weights_on_a_device(mitigation: tuple[Mitigator, ...]) -> None:
+    """There, and under mitigation, the weights stand in transpiled circuits."""
+    noise = Device.load("fake_belem")
+    task = z_task(8, inputs=True)
+    first = task.inputs.numel()
+    complete = jacobians(task, Execution("native", noise, "parameter-shift", None, mitigation))
+    some = jacobians(task, Execution("native", noise, ParameterShift((1, 4)), None, mitigation))
+    for one, other in zip(complete, some, strict=True):
+        torch.testing.assert_close(one[:first], other[:first], atol=1e-12, rtol=0)
+        one, other = one[first:], other[first:]
+        torch.testing.assert_close(one[[1, 4]], other[[1, 4]], atol=1e-12, rtol=0)
+        assert not other[[0, 2, 3, 5, 6, 7]].any()
+        assert one[1].abs() > 0.01  # an RZ that is seen, since a second layer follows
+
+
+def test_parameter_shift_refuses_weights_that_are_not_there() -> None:
+    for wrong in [(-1,), (1, 1)]:
+        with pytest.raises(ValueError, match="must be different positions"):
+            ParameterShift(wrong)
+    with pytest.raises(ValueError, match="weight 4, but the circuit has 4 weights"):
+        execute([z_task()], Execution(diff_method=ParameterShift((0, 4))))
