@@ -60,8 +60,8 @@ class Range(nn.Module):
         return round_values(x, self.low.to(x.dtype), self.high.to(x.dtype), self.num_bits)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
-        return f"bits={self.num_bits}, low={float(self.low):.3g}, high={float(self.high):.3g}"
+        """What `print(model)` shows: what it is, and not what it has learned."""
+        return f"bits={self.num_bits}"
 
 
 class QuantizedLayer(nn.Module):

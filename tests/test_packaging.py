@@ -33,6 +33,7 @@ EXTRA_MODULES = {
     "mitigation": {"mitiq", "ply"},
     "draw": {"pylatexenc"},
     "search": {"psycopg"},
+    "compression": {"torch_pruning", "onnx", "onnxscript", "onnxruntime", "torchao"},
 }
 
 

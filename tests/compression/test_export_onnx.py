@@ -1,3 +1,6 @@
+# pyright: reportCallIssue=false
+# (what compression returns is only known to be a module)
+
 from pathlib import Path
 
 import onnx

@@ -93,8 +93,8 @@ def test_more_bits_are_finer() -> None:
     for method in METHODS:
         ranges = [value_range(x, bits, method) for bits in range(2, 9)]
         errors = [
-            float((round_values(x, *torch.tensor(ends), bits) - x).abs().mean())
-            for bits, ends in zip(range(2, 9), ranges, strict=True)
+            float((round_values(x, torch.tensor(low), torch.tensor(high), bits) - x).abs().mean())
+            for bits, (low, high) in zip(range(2, 9), ranges, strict=True)
         ]
         assert all(fine < coarse for coarse, fine in pairwise(errors))
 
