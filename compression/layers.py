@@ -21,8 +21,12 @@ _CLOSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 def is_kept_whole(module: nn.Module) -> bool:
-    """Whether a module describes itself (`__profile__`), as circuits do; its inside is its own."""
-    return hasattr(type(module), "__profile__")
+    """Whether the inside of a module is its own affair.
+
+    Circuits describe themselves (`__profile__`); SuperCircuits and other supernets say what can
+    vary in them (`__space__`), and are compressed after a candidate has been taken out.
+    """
+    return hasattr(type(module), "__profile__") or hasattr(type(module), "__space__")
 
 
 def compressible_layers(model: nn.Module) -> dict[str, Layer]:
@@ -38,6 +42,7 @@ def compressible_layers(model: nn.Module) -> dict[str, Layer]:
         name: module
         for name, module in _outside(model)
         if isinstance(module, LAYERS)
+        and not is_kept_whole(module)
         and hasattr(module, "weight")  # shared weights are in a codebook
         and not _has_a_special_forward(module)
     }

@@ -100,6 +100,37 @@ class QuantizePolicy:
         if self.rounding == "gptq" and self.mode == "qat":
             raise ValueError("gptq rounds once, after training: use it with mode='ptq'")
 
+    @classmethod
+    def of(cls, bits: Mapping[str, Any], **options: Any) -> QuantizePolicy:
+        """The policy of a candidate of `bits_space`, or of pairs of bits by layer name.
+
+        Args:
+            bits: ``(weight bits, activation bits)`` per layer name, or a candidate. Layers that are
+                not named stay as they are.
+            options: ``mode=`` and the others that are not bits.
+
+        Raises:
+            ValueError: as the class.
+            TypeError: no mapping.
+
+        Example:
+            >>> QuantizePolicy.of({"0": (4, 8)}, mode="qat").layers
+            {'0': (4, 8)}
+        """
+        if not isinstance(bits, Mapping):
+            raise TypeError(
+                f"policy must be a QuantizePolicy or a mapping of layer names, got {bits!r:.60}"
+            )
+        layers, circuits = {}, {}
+        for name, value in by_layer(bits, _LAYER, _CIRCUIT).items():
+            if isinstance(value, Mapping) and set(value) == set(_CIRCUIT):
+                circuits[name] = (value["angle_bits"], value["measurement_bits"])
+            elif isinstance(value, Mapping):
+                layers[name] = (value["weight_bits"], value["activation_bits"])
+            else:
+                layers[name] = value
+        return cls(weight_bits=32, layers=layers, circuits=circuits, **options)
+
 
 def quantize(
     model: nn.Module, policy: QuantizePolicy | Mapping[str, Any], calibrate: Any = None
@@ -130,7 +161,8 @@ def quantize(
         >>> profile(small, torch.zeros(1, 16)).total("weight_bytes").value
         168
     """
-    policy = _read(policy)
+    if not isinstance(policy, QuantizePolicy):
+        policy = QuantizePolicy.of(policy)
     _check_names(model, policy)
     found = copied(model)
     layers = _bits_of_layers(found, policy)
@@ -207,24 +239,6 @@ def bits_space(
         )
         spaces |= dict.fromkeys(kept_parts(model), circuit)
     return group_of(spaces)
-
-
-def _read(policy: Any) -> QuantizePolicy:
-    if isinstance(policy, QuantizePolicy):
-        return policy
-    if not isinstance(policy, Mapping):
-        raise TypeError(
-            f"policy must be a QuantizePolicy or a mapping of layer names, got {policy!r:.60}"
-        )
-    layers, circuits = {}, {}
-    for name, bits in by_layer(policy, _LAYER, _CIRCUIT).items():
-        if isinstance(bits, Mapping) and set(bits) == set(_CIRCUIT):
-            circuits[name] = (bits["angle_bits"], bits["measurement_bits"])
-        elif isinstance(bits, Mapping):
-            layers[name] = (bits["weight_bits"], bits["activation_bits"])
-        else:
-            layers[name] = bits
-    return QuantizePolicy(weight_bits=32, layers=layers, circuits=circuits)
 
 
 def _check_names(model: nn.Module, policy: QuantizePolicy) -> None:

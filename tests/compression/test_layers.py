@@ -25,6 +25,14 @@ def test_the_inside_of_circuits_and_attention_is_left_alone() -> None:
     assert compressible_layers(attention) == {}
 
 
+def test_supernets_are_kept_whole() -> None:
+    class Supernet(nn.Linear):
+        def __space__(self) -> Ordered:
+            return Ordered([1, 2])
+
+    assert compressible_layers(nn.Sequential(Supernet(2, 2), nn.Linear(2, 2))).keys() == {"1"}
+
+
 def test_a_shared_layer_is_listed_once_and_replaced_everywhere() -> None:
     layer = nn.Linear(3, 3)
     model = nn.Sequential(layer, nn.ReLU(), layer)
