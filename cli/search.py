@@ -50,7 +50,9 @@ def _search(
             help="loss (exact noise), loss/success (estimated), ideal (none) or training-free."
         ),
     ] = "loss",
-    evaluations: Annotated[int, typer.Option(min=1, help="Candidates.")] = 1600,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Candidates.", show_default="1600; joint: 400")
+    ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -61,14 +63,27 @@ def _search(
     sampling: Annotated[
         str, typer.Option(help="Of sub-circuits in training: plain, restricted or progressive.")
     ] = "restricted",
-    super_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the SuperCircuit.")] = 100,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the winner.")] = 60,
+    super_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of the SuperCircuit.", show_default="100; joint: 40"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the winner.", show_default="60; joint: 20")
+    ] = None,
     prune: Annotated[
         float | None,
         typer.Option(
             min=0, max=0.95, help="Share of the winner's angles to prune.", show_default="none"
         ),
     ] = None,
+    joint: Annotated[
+        bool,
+        typer.Option(
+            "--joint",
+            help="Search a hybrid model instead: circuit, qubits, encoder, bits, shots, and what "
+            "is trained, under budgets such as 'weight_bytes<=8k' and 'qpu_seconds_per_epoch<=60'.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that evaluate.")] = 1,
     storage: Annotated[
@@ -94,26 +109,37 @@ def _search(
     if device is None:
         raise ValueError("search needs a device to search for: --device NAME, see nisqkit devices")
     from nisqkit.cli.search_watcher import SearchWatcher
+    from nisqkit.qml.joint_run import JointConfig, run_joint
     from nisqkit.qml.quantum_nas import NasConfig, run_nas
 
     (name,) = device_names([device])
-    config = NasConfig(
-        task=task,
-        data_dir=None if data_dir is None else str(data_dir),
-        device=name,
-        space=space,
-        blocks=blocks,
-        budgets=tuple(budget or ()),
-        objectives=tuple(objective or ("score",)),
-        score=score,
-        evaluations=evaluations,
-        sampler=sampler,
-        sampling=sampling,
-        super_epochs=super_epochs,
-        epochs=epochs,
-        prune=prune,
-        seed=seed,
-    )
+    common: dict[str, Any] = {
+        "task": task,
+        "data_dir": None if data_dir is None else str(data_dir),
+        "device": name,
+        "space": space,
+        "budgets": tuple(budget or ()),
+        "seed": seed,
+    }
+    given = {
+        "blocks": blocks,
+        "objectives": tuple(objective) if objective else None,
+        "evaluations": evaluations,
+        "super_epochs": super_epochs,
+        "epochs": epochs,
+    }
+    common |= {key: value for key, value in given.items() if value is not None}
+    if joint:
+        only = {
+            "--sampler": sampler,
+            "--prune": prune,
+            "--workers": workers if workers > 1 else None,
+        }
+        if idle := [option for option, value in only.items() if value is not None]:
+            raise ValueError(f"{idle[0]} does not go with --joint: leave it out")
+        config: JointConfig | NasConfig = JointConfig(**common)
+    else:
+        config = NasConfig(**common, score=score, sampler=sampler, sampling=sampling, prune=prune)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(20),
@@ -123,15 +149,14 @@ def _search(
         console=console,
     )
     with bar:
-        report = run_nas(
-            config,
-            out,
-            storage=storage,
-            workers=workers,
-            resume=resume,
-            watcher=SearchWatcher(bar, out / "search.png"),
-        )
-    _print(report, out)
+        watcher = SearchWatcher(bar, out / "search.png")
+        if isinstance(config, JointConfig):
+            report = run_joint(config, out, storage=storage, resume=resume, watcher=watcher)
+        else:
+            report = run_nas(
+                config, out, storage=storage, workers=workers, resume=resume, watcher=watcher
+            )
+    (_print_joint if joint else _print)(report, out)
 
 
 @search.command()
@@ -148,6 +173,10 @@ def report(
     """
     from nisqkit.qml.quantum_nas import open_search
 
+    finished = study / "report.json"
+    if finished.is_file() and (found := json.loads(finished.read_text("utf-8"))).get("kind"):
+        _print_joint(found, study)
+        return
     opened, _ = open_search(study, storage)
     if not opened.evaluated:
         raise ValueError(f"nothing is evaluated yet in {study}")
@@ -177,6 +206,47 @@ def _front(front: list[tuple[dict[str, Any], dict[str, float]]], title: str) -> 
             f"{metrics['accuracy']:.1%}" if "accuracy" in metrics else "",
         )
     return table
+
+
+def _print_joint(found: dict[str, Any], out: Path) -> None:
+    config = found["config"]
+    table = Table(
+        title=f"{config['task']} on {config['device']}: front of {found['evaluated']} candidates "
+        f"of {found['space_size']:.3g}, weights inherited and tuned",
+        title_justify="left",
+    )
+    for name in ("loss", "accuracy", "bytes", "QPU s", "2-qubit", "shots", "trained", "bits"):
+        table.add_column(name, justify="left" if name in ("trained", "bits") else "right")
+    rows = sorted(found["front"], key=lambda one: one["metrics"]["loss"])
+    for one in rows[:15]:
+        chosen, metrics = one["candidate"], one["metrics"]
+        bits = [*chosen["weight_bits"].values(), chosen["angle_bits"], chosen["measurement_bits"]]
+        table.add_row(
+            f"{metrics['loss']:.3f}",
+            f"{metrics['accuracy']:.1%}",
+            f"{metrics['weight_bytes']:.0f}",
+            f"{metrics['qpu_seconds_per_epoch']:.0f}",
+            f"{metrics['two_qubit_gates']:.0f}",
+            str(chosen["shots"]),
+            chosen["trained"],
+            "/".join(map(str, bits)),
+        )
+    console.print(table)
+    console.print(
+        "QPU s: of an epoch by parameter shift; bits: of weights, angles, measured values"
+    )
+    tested = Table(title="The winner, trained on, test split", title_justify="left")
+    for name in ("model", "on", "accuracy"):
+        tested.add_column(name, justify="right" if name == "accuracy" else "left")
+    for one in found["result"]["test"]:
+        low, high = one["accuracy_interval_95"]
+        text = with_interval(one["accuracy"], low, high)
+        tested.add_row("winner", one["condition"], text)
+    for one in found["baselines"]:
+        low, high = one["test_interval"]
+        tested.add_row(one["name"], "classical", with_interval(one["test_accuracy"], low, high))
+    console.print(tested)
+    console.print(f"results in {out}", highlight=False, soft_wrap=True)
 
 
 def _print(found: dict[str, Any], out: Path) -> None:

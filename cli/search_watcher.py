@@ -41,8 +41,9 @@ class SearchWatcher(NasWatcher):
         """Count candidates, and draw from time to time."""
         self.progress.update(self.bar, total=total, completed=done)
         if time.monotonic() - self.drawn > _PICTURE_SECONDS and (front := study.front):
-            best = min(one.metrics["score"] for one in front)
-            self.progress.update(self.bar, numbers=f"best score {best:.4f}")
+            name = "score" if "score" in front[0].metrics else "loss"
+            best = min(one.metrics[name] for one in front)
+            self.progress.update(self.bar, numbers=f"best {name} {best:.4f}")
             study.plot(self.picture)
             self.drawn = time.monotonic()
 

@@ -16,6 +16,7 @@ from qiskit import QuantumCircuit
 from torch import Tensor, nn
 
 from nisqkit.circuits.program import GateUse
+from nisqkit.compression.schedule import PruningSchedule
 from nisqkit.hardware_backends.slot_circuit import slot_angles
 from nisqkit.qml.layer import QuantumLayer
 from nisqkit.qml.models import quantum_layers
@@ -53,7 +54,7 @@ class AnglePruning:
         grow: Part of the active angles that is exchanged in each epoch; None: none.
 
     Raises:
-        ValueError: A share or part that is none.
+        ValueError: A share or part that is none, or as `PruningSchedule`.
 
     Example:
         >>> [round(AnglePruning(0.5).share(progress), 3) for progress in (0, 0.25, 0.5, 1)]
@@ -66,20 +67,17 @@ class AnglePruning:
     grow: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("target", "start"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        if not 0 < self.end <= 1:
-            raise ValueError(f"end={self.end} must be above 0, up to 1")
+        self._schedule()  # raises for numbers out of range
         if self.grow is not None and not 0 < self.grow < 1:
             raise ValueError(f"grow={self.grow} must be between 0 and 1")
 
     def share(self, progress: float) -> float:
         """Share of pruned angles at a point of training between 0 and 1."""
-        if self.grow is not None:
-            return self.target
-        left = 1 - min(1.0, progress / self.end)
-        return self.target + (min(self.start, self.target) - self.target) * left**3
+        return self.target if self.grow is not None else self._schedule().share(progress)
+
+    def _schedule(self) -> PruningSchedule:
+        """The schedule that weights of classical layers are pruned by, too."""
+        return PruningSchedule(min(self.start, self.target), self.target, self.end)
 
     def attach(self, model: nn.Module) -> None:
         """Give every circuit of a model the buffers of its pruned angles; they are saved with it.

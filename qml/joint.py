@@ -1,8 +1,8 @@
-"""One budget, two halves: circuit, qubits, encoder, bits, shots and what is trained, searched together.
+"""One budget, two halves: circuit, qubits, encoder, bits, shots and what is trained, together.
 
 A candidate is a group of the spaces of both halves; all of them share the weights of one hybrid
-supernet, and each is trained for a few steps under its own bits and masks before it is judged on the
-noisy device.
+supernet, and each is trained for a few steps under its own bits and masks before it is judged on
+the noisy device.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def joint_supernet(
             nn.Linear(num_features, max(widths)), nn.Tanh(), nn.Linear(max(widths), qubits)
         )
     circuit = SuperCircuit(
-        DesignSpace(space, qubits, blocks), angle(qubits), head=GroupSum(qubits, num_classes),
+        DesignSpace(space, qubits, blocks),
+        angle(qubits),
+        head=GroupSum(qubits, num_classes),
         seed=seed,
     )
     encoder = ElasticNet(net, widths={"0": list(widths)})
@@ -99,9 +101,9 @@ def joint_space(model: HybridSupernet, device: Device) -> Group:
     - ``"layout"``: the device's qubit of every logical one;
     - ``"prune"``, ``"weight_bits"``: of each layer of the encoder, by name;
     - ``"angle_bits"``, ``"measurement_bits"``, ``"shots"``: of the circuit;
-    - ``"trained"``: ``"everything"``, the ``"encoder"``, the ``"circuit"``, or the ``"last block"`` of
-      it. On a quantum computer every trained angle costs executions, and so does an encoder before
-      the circuit, which needs the gradient of its inputs.
+    - ``"trained"``: ``"everything"``, the ``"encoder"``, the ``"circuit"``, or the
+      ``"last block"`` of it. On a quantum computer every trained angle costs executions, and so
+      does an encoder before the circuit, which needs the gradient of its inputs.
 
     Args:
         model: From `joint_supernet`.
@@ -266,7 +268,8 @@ class JointSearch:
         for step in range(steps):
             rows = order[(np.arange(_CHUNK) + step * _CHUNK) % len(order)]
             optimizer.zero_grad()
-            cross_entropy(model(x[rows]), y[rows]).backward()
+            loss = cross_entropy(model(x[rows]), y[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
             weights = quantized_circuit(model).circuit.weights
             if mask is not None and isinstance(weights, Tensor) and weights.grad is not None:
                 weights.grad[~mask] = 0.0
@@ -284,8 +287,9 @@ class JointSearch:
             p.requires_grad_(trained != "encoder")
         if trained != "last block":
             return None
-        count = self.model.part("circuit").design.num_weights(found["circuit"])
-        last = self.model.part("circuit").design.num_weights(found["circuit"][-1:])
+        design: DesignSpace = self.model.part("circuit").design
+        count = design.num_weights(found["circuit"])
+        last = design.num_weights(found["circuit"][-1:])
         return torch.arange(count) >= count - last
 
     def evaluate(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
@@ -298,7 +302,7 @@ class JointSearch:
         return found
 
     def judged(self, model: nn.Sequential, candidate: Candidate) -> dict[str, float]:
-        """Loss, error rate and accuracy of a model on the validation split, with noise and shots."""
+        """Loss, error rate and accuracy on the validation split, with noise and shots."""
         found = self.full(candidate)
         x, y = self.valid
         with torch.no_grad():
@@ -331,8 +335,7 @@ class JointSearch:
         """The search problem, with hard budgets on the metrics of `measure`."""
         judged = ("loss", "error")
         wanted = [
-            Objective(name, cost="expensive" if name in judged else "static")
-            for name in objectives
+            Objective(name, cost="expensive" if name in judged else "static") for name in objectives
         ]
         return Problem(
             self.space, wanted, measure=self.measure, evaluate=self.evaluate, budgets=budgets

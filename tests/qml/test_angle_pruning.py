@@ -128,8 +128,8 @@ def test_training_begins_with_another_run(tmp_path: object) -> None:
 
 def test_bad_input() -> None:
     for wrong, message in (
-        ({"target": 1.0}, "target=1.0 must be at least 0 and below 1"),
-        ({"target": 0.5, "end": 0.0}, "end=0.0 must be above 0"),
+        ({"target": 1.0}, "target=1.0 are shares that are pruned"),
+        ({"target": 0.5, "end": 0.0}, "end=0.0 is a share of the training"),
         ({"target": 0.5, "grow": 1.0}, "grow=1.0 must be between 0 and 1"),
     ):
         with pytest.raises(ValueError, match=message):

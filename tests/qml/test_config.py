@@ -109,7 +109,7 @@ def test_task_name(config: TrainConfig, name: str) -> None:
             {"devices": ("a", "b"), "layout": (0, 1)},
             r"layout=\[0, 1\] is for one device, but 2 are given",
         ),
-        ({"prune": 1.0}, "target=1.0 must be at least 0 and below 1"),
+        ({"prune": 1.0}, "target=1.0 are shares that are pruned"),
         ({"prune": 0.5}, "prune=0.5 ends with the smallest circuit"),
         ({"prune_grow": 0.1}, "prune_grow=0.1 would change nothing without prune"),
         ({"subcircuit": "{}"}, "this is no sub-circuit of version 1"),
