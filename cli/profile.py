@@ -55,6 +55,7 @@ def profile(
     """
     from nisqkit.noise.device import Device
     from nisqkit.qml.checkpoint import write_atomic
+    from nisqkit.search.profile_table import profile_tables
 
     if json is not None and (json.is_dir() or not json.parent.is_dir()):
         what = f"{json} is a folder" if json.is_dir() else f"there is no folder {json.parent}"
@@ -66,7 +67,8 @@ def profile(
     with console.status("profiling"):
         made = _profile(thing, found, batch, shots, plan)
         other = None if diff is None else _profile(diff, found, batch, shots, plan)
-    console.print(made.table() if other is None else other.diff(made))
+    for table in profile_tables(made, console.width) if other is None else [other.diff(made)]:
+        console.print(table)
     for note in made.all_notes():
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     if json is not None:

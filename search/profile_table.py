@@ -34,6 +34,25 @@ def profile_table(profile: Profile, names: Sequence[str] | None = None) -> Table
     return _parts_as_rows(profile, totals, parts, [n for n in names or MAIN if n in totals])
 
 
+def profile_tables(profile: Profile, width: int) -> list[Table]:
+    """The table of a profile; where it is too wide, several with some of its columns each.
+
+    Args:
+        profile: What to show.
+        width: Of the terminal, in characters.
+    """
+    parts = list(profile.walk())[1:]
+    names = [name for name in MAIN if name in profile.totals()]
+    if len(parts) <= SIDE_BY_SIDE or width >= 16 * len(names):
+        return [profile_table(profile)]
+    each = max(2, (width - 32) // 12)
+    totals = profile.totals()
+    return [
+        _parts_as_rows(profile, totals, parts, names[k : k + each], some=True)
+        for k in range(0, len(names), each)
+    ]
+
+
 def _metrics_as_rows(
     profile: Profile,
     totals: Mapping[str, Metric],
@@ -60,7 +79,9 @@ def _parts_as_rows(
     totals: Mapping[str, Metric],
     parts: Sequence[tuple[str, Profile]],
     names: Sequence[str],
+    some: bool = False,
 ) -> Table:
+    """One row per part; of some of the columns, without parts that have none of them."""
     table = Table(title=_title(profile), title_justify="left")
     table.add_column("part")
     table.add_column("what")
@@ -68,6 +89,8 @@ def _parts_as_rows(
         table.add_column(name.replace("_", " ").replace(".", " "), justify="right")
     for path, node in parts:
         found = node.totals()
+        if some and not found.keys() & set(names):
+            continue  # it has nothing of these
         table.add_row(path, node.what, *[_cell(found, name) for name in names])
     table.add_section()
     table.add_row("total", "", *[written(totals[name]) for name in names])

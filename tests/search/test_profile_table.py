@@ -6,7 +6,7 @@ from rich.table import Table
 
 from nisqkit.search.metric import Metric
 from nisqkit.search.profile import Profile
-from nisqkit.search.profile_table import MAIN, written
+from nisqkit.search.profile_table import MAIN, profile_tables, written
 
 
 def rows(table: Table) -> list[list[str]]:
@@ -46,6 +46,17 @@ def test_many_parts_are_rows() -> None:
     ]
     with pytest.raises(ValueError, match="unknown metric 'mac'; did you mean 'macs'"):
         model(7).table(["mac"])
+
+
+def test_on_a_narrow_terminal_columns_stand_below_each_other() -> None:
+    metrics = {"macs": Metric(10), "parameters": Metric(3), "depth": Metric(7, aggregate="max")}
+    parts = [Profile(str(k), "classical", metrics, what="Part") for k in range(6)]
+    parts.append(Profile("6", "classical", {"macs": Metric(1)}, what="Part"))
+    wide = Profile("net", "model", {}, tuple(parts))
+    assert len(profile_tables(wide, 200)) == 1
+    first, second = (rows(table) for table in profile_tables(wide, 40))
+    assert first[-1] == ["total", "", "18", "61"] and len(first) == 8
+    assert second[-1] == ["total", "", "7"] and len(second) == 7  # the last part has no depth
 
 
 def test_a_diff_shows_what_changed() -> None:
