@@ -20,11 +20,16 @@ NAMES = (
     "aer",
     "pennylane:default.qubit",
     "pennylane:lightning.qubit",
+    "ibm:fake_manila",
+    "ibm:ibm_fez",
 )
 
 
 def available_backends() -> tuple[str, ...]:
-    """Names that `get_backend` takes; ``pennylane:`` may be followed by any PennyLane device.
+    """Names that `get_backend` takes.
+
+    ``pennylane:`` may be followed by any PennyLane device, ``ibm:`` by any machine of IBM Quantum
+    or one of its fakes (``nisqkit devices``).
 
     Example:
         >>> "native" in available_backends()
@@ -66,6 +71,10 @@ def get_backend(
         return PennyLaneNoisyBackend(noise, layout=layout)
     if noise is not None:
         _refuse(backend, noise)
+    if isinstance(backend, str) and backend.startswith("ibm:"):
+        from nisqkit.hardware_backends.ibm import IBMBackend
+
+        return IBMBackend(backend, layout=layout)
     if layout is not None:
         _refuse_layout(backend, layout)
     if isinstance(backend, Backend):
