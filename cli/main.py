@@ -21,6 +21,7 @@ from nisqkit.cli.device import device
 from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.mitigate import mitigate
 from nisqkit.cli.profile import profile
+from nisqkit.cli.submit import jobs, resume, submit
 from nisqkit.cli.train import train
 from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
@@ -64,6 +65,9 @@ app.command()(device)
 app.command()(why)
 app.command()(mitigate)
 app.command()(profile)
+app.command()(submit)
+app.command()(resume)
+app.command()(jobs)
 app.command()(demo)
 app.add_typer(bench, name="bench")
 

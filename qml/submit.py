@@ -1,4 +1,4 @@
-"""Layers and trained models on IBM's machines: what that would cost, and how good they are there."""
+"""Layers and trained models on IBM's machines: what that costs, and how good they are there."""
 
 from __future__ import annotations
 
@@ -260,8 +260,8 @@ def _prepared(model: nn.Module, dataset: Dataset, backend: IBMBackend) -> nn.Mod
     """The model with its normalisation's statistics under the machine's simulated noise."""
     if not quantum_layers(model):
         raise ValueError(
-            f"the model ({type(model).__name__}) has no QuantumLayer, so there is nothing to run on "
-            f"{backend.name}"
+            f"the model ({type(model).__name__}) has no QuantumLayer, so there is nothing to run "
+            f"on {backend.name}"
         )
     if not frozen_norms(model):
         return model
@@ -275,5 +275,3 @@ def _moved(
 ) -> nn.Module:
     anything: Any = backend  # `with_backend` names backends, and hands objects on
     return with_backend(model, anything, shots=shots, mitigation=mitigation)
-
-

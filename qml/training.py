@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nisqkit.hardware_backends.run_name import named_run
+from nisqkit.hardware_backends.hardware_context import hardware_context
 from nisqkit.noise.device import Device
 from nisqkit.qml.baselines import classical_baselines
 from nisqkit.qml.config import TrainConfig
@@ -236,7 +236,7 @@ def _named(folder: RunFolder | None) -> AbstractContextManager[None]:
     if folder is None:
         return nullcontext()
     name = str(folder.path.resolve())
-    return named_run(name, {"kind": "train", "out": name})
+    return hardware_context(run=name, command={"kind": "train", "out": name})
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from functools import cache, cached_property
 from typing import Any
 
@@ -95,7 +94,8 @@ class IBMService:
         except AccountNotFoundError as error:
             which = f" named {self.account!r}" if self.account else ""
             raise ValueError(
-                f"there is no account of IBM Quantum{which} on this computer: {_WHAT_TO_DO}"
+                f"there is no account of IBM Quantum{which} on this computer: {_WHAT_TO_DO}. "
+                "Fakes of past machines, such as ibm:fake_fez, need no account"
             ) from error
         except IBMInputValueError as error:
             raise ValueError(self._unknown_instance(redact(str(error)))) from error

@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeAlias
 
 from nisqkit.circuits.names import unknown
 from nisqkit.circuits.program import Program
 from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Backend, Result
 from nisqkit.hardware_backends.bound import Binder
+from nisqkit.hardware_backends.hardware_context import current_hardware
 from nisqkit.hardware_backends.ibm.account import IBMService, fake_names
 from nisqkit.hardware_backends.ibm.cost import Cost, job_cost, rows_to_circuits
 from nisqkit.hardware_backends.ibm.job import Found, Job
@@ -24,12 +25,14 @@ from nisqkit.hardware_backends.ibm.pubs import call_digest, call_rows, group_tas
 from nisqkit.hardware_backends.ibm.runner import Patience, Runner
 from nisqkit.hardware_backends.ibm.runtime import check_options, primitive
 from nisqkit.hardware_backends.ibm.service import Service
-from nisqkit.hardware_backends.run_name import current_run
 from nisqkit.hardware_backends.transpile import Transpiled
 from nisqkit.noise.device import Device
 
 MODES = ("auto", "job", "batch", "session")
 LIMIT = "NISQKIT_MAX_QPU_SECONDS"
+Place: TypeAlias = tuple[tuple[int, int, int], ...]
+"""``(PUB of the call, first row, last row + 1)`` for each PUB of a job."""
+
 _PACKAGES = ("nisqkit", "qiskit", "qiskit-ibm-runtime", "qiskit-aer", "numpy", "torch")
 
 
@@ -45,7 +48,7 @@ class IBMBackend(Backend):
     ledger, and one that was interrupted goes on where it was.
 
     In local mode (``"fake_..."``) jobs run in this process, on the qubits in use alone and with the
-    calibration of that day, readout errors of 0 and 1 apart. nisqkit's mitigation really acts there.
+    calibration of that day, readout errors of 0 and 1 apart. Our own mitigation really acts there.
 
     Args:
         name: Such as ``"ibm_fez"`` or ``"fake_manila"``, with or without ``"ibm:"`` before it.
@@ -128,17 +131,18 @@ class IBMBackend(Backend):
         self.optimization_level, self.seed = optimization_level, seed
         self.mode, self.generation = mode, generation
         self.instance, self.account = instance, account
-        named = current_run() if run is None else None
-        self._command = None if named is None else dict(named.command)
-        new = f"{self.machine}-{uuid.uuid4().hex[:8]}"
-        self.run_name = run or (new if named is None else named.name)
+        around = current_hardware()
+        self.run_name = run or around.run or f"{self.machine}-{uuid.uuid4().hex[:8]}"
+        self._command = None if run else around.command
+        if max_qpu_seconds is None:
+            max_qpu_seconds = around.max_qpu_seconds
         if max_qpu_seconds is None and LIMIT in os.environ:
             max_qpu_seconds = float(os.environ[LIMIT])
         if max_qpu_seconds is not None and not max_qpu_seconds > 0:
             raise ValueError(f"max_qpu_seconds is {max_qpu_seconds}: give more than 0, or None")
-        self.max_qpu_seconds, self.again = max_qpu_seconds, again
+        self.max_qpu_seconds, self.again = max_qpu_seconds, again or around.again
         self.patience, self.limits, self.tell = patience, limits, tell
-        self._ledger, self._service = ledger, service
+        self._ledger, self._service = ledger or around.ledger, service
         if self.local and options:
             primitive(self.kind, self._fake(), self.options, generation)  # finds bad options now
 
@@ -258,7 +262,7 @@ class IBMBackend(Backend):
         rows = call_rows(tasks, self.kind == "estimator")
         return task_results(tasks, rows, put_together(places, found))
 
-    def jobs(self, tasks: Sequence[Task]) -> tuple[list[Job], list[tuple[tuple[int, int, int], ...]]]:
+    def jobs(self, tasks: Sequence[Task]) -> tuple[list[Job], list[Place]]:
         """The jobs of a call, and for each of them which rows of which PUB of the call it has."""
         grouped = group_tasks(tasks, self.binder, self.kind == "estimator")
         bases = [rows_to_circuits(pub, self.options) for pub in grouped.pubs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,9 @@ class Counts:
             >>> found.outcomes[:, 0].tolist(), found.counts.tolist()
             ([1, 3], [2, 1])
         """
-        outcomes, counts, starts = [], [], [0]
+        outcomes: list[NDArray[Any]] = []
+        counts: list[NDArray[Any]] = []
+        starts = [0]
         short = bits.shape[-1] <= 2  # where counting is much faster than sorting
         places = 256 ** np.arange(bits.shape[-1])[::-1]
         for row in bits:
@@ -76,7 +79,8 @@ class Counts:
         """The rows of several, one after another."""
         if len(parts) == 1:
             return parts[0]
-        starts, last = [np.zeros(1, dtype=np.int64)], 0
+        starts: list[NDArray[Any]] = [np.zeros(1, dtype=np.int64)]
+        last = 0
         for part in parts:
             starts.append(part.starts[1:] + last)
             last += int(part.starts[-1])

@@ -145,7 +145,9 @@ class Job:
                 for pub in self.pubs
             ],
         }
-        arrays = {f"values{k}": pub.values for k, pub in enumerate(self.pubs)}
+        arrays: dict[str, NDArray[Any]] = {
+            f"values{k}": pub.values for k, pub in enumerate(self.pubs)
+        }
         arrays["circuits"] = np.frombuffer(circuits.getvalue(), dtype=np.uint8)
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         return _packed(arrays)

@@ -184,9 +184,7 @@ class Ledger:
             ).fetchall()
         return _latest(map(_entry, found))
 
-    def add_call(
-        self, run: str, digest: str, backend: str, jobs: Sequence[NewJob]
-    ) -> list[Entry]:
+    def add_call(self, run: str, digest: str, backend: str, jobs: Sequence[NewJob]) -> list[Entry]:
         """Write all jobs of a call, of which none is sent yet; returns them as `call` does."""
         now = time.time()
         with self._changing() as db:
@@ -409,7 +407,7 @@ def _damaged(path: Path, reason: str) -> str:
     reason = " ".join(reason.split())
     return (
         f"the ledger {path} is damaged or no ledger ({reason}). It was left as it is: put a backup "
-        "in its place, or rescue it with `sqlite3 FILE .recover`. A new one (move this one away, or "
+        "in its place, or rescue it with `sqlite3 FILE .recover`. A new one (move this away, or "
         "give another file with NISQKIT_LEDGER or --ledger) does not know which jobs are paid for"
     )
 

@@ -120,8 +120,8 @@ class Recorder(IBMBackend):
     """
 
     def __init__(self, of: IBMBackend) -> None:
-        self.__dict__.update(of.__dict__)
-        self.device  # noqa: B018 - read once, for both
+        of.device  # noqa: B018 - read once, for both
+        vars(self).update(vars(of))
         self.recorded: list[Job] = []
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:

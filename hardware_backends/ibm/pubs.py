@@ -18,7 +18,7 @@ from nisqkit.circuits.task import Task
 from nisqkit.hardware_backends.base import Result
 from nisqkit.hardware_backends.bound import Binder
 from nisqkit.hardware_backends.ibm.counts import Counts, estimate
-from nisqkit.hardware_backends.ibm.job import Found, Pub, Sums, Values
+from nisqkit.hardware_backends.ibm.job import Found, Pub, Values
 from nisqkit.hardware_backends.sampling import measurement_bases
 from nisqkit.hardware_backends.slot_circuit import slot_angles, slot_circuit
 from nisqkit.noise.device import Device

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tenacity import (
     RetryCallState,
@@ -87,7 +87,7 @@ class Runner:
         *,
         max_qpu_seconds: float | None = None,
         again: bool = False,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        patience: Patience = Patience(),
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.service, self.ledger, self.run_name = service, ledger, run
@@ -249,7 +249,7 @@ class Runner:
         if used is not None:
             self.ledger.used(entry, used)
 
-    def _lose(self, entry: Entry, state: str, message: str) -> None:
+    def _lose(self, entry: Entry, state: str, message: str) -> NoReturn:
         self.ledger.lost(entry, state, message)
         raise JobLost(self._about_lost(self._again_from_ledger(entry)))
 

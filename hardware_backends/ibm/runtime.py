@@ -1,4 +1,4 @@
-"""The adapter to qiskit-ibm-runtime: its client-side primitives (0.50 and later) and the older ones.
+"""The adapter to qiskit-ibm-runtime: client-side primitives (0.50 and later) and the older ones.
 
 Nothing else in nisqkit knows which of the two it is.
 """

@@ -44,9 +44,11 @@ class Service(Protocol):
             MaybeSent: It may have arrived.
             Refused: It will not be taken.
         """
+        ...
 
     def find(self, tag: str) -> Sequence[str]:
         """The ids of all jobs under a tag."""
+        ...
 
     def state(self, job_id: str) -> tuple[State, str]:
         """The state of a job, and why if it failed.
@@ -54,6 +56,7 @@ class Service(Protocol):
         Raises:
             Gone: There is no such job.
         """
+        ...
 
     def result(self, job_id: str, job: Job) -> list[Found]:
         """The results of a job that is done, one per PUB.
@@ -61,6 +64,8 @@ class Service(Protocol):
         Raises:
             Gone: The result is no longer there.
         """
+        ...
 
     def used_seconds(self, job_id: str) -> float | None:
         """What was billed; None if it is not known yet."""
+        ...

@@ -1,12 +1,12 @@
 """Trains under random faults, in processes that are really killed; prints what came of it as JSON.
 
-    python fault_run.py FOLDER FAULTS SEED [forgetful | impatient]
+    python fault_run.py FOLDER FAULTS[:BROKEN] ...
 
 It imports everything once and forks a child for each attempt. A child trains, or goes on training,
-until a fault ends it or it is through; the next one resumes. Runs follow each other until all faults
-are used up. Two kinds of wrong bookkeeping can be asked for, to see that they are found out:
-``forgetful``, a ledger that does not note that it is sending, and ``impatient``, a runner that takes
-a job for unsent if it is not listed at once.
+until a fault ends it or it is through; the next one resumes. Runs follow each other until all
+faults are used up. Two kinds of wrong bookkeeping can be asked for, to see that they are found out:
+``forgetful``, a ledger that does not note that it is sending, and ``impatient``, a runner that
+takes a job for unsent if it is not listed at once.
 """
 
 import json
@@ -146,13 +146,8 @@ def one_run(folder, dice, faults, used, broken):
                 return faults
 
 
-def main(folder, faults, seed, broken):
-    torch.set_num_threads(1)
-    # what is imported and transpiled here, no forked process does again
-    layer = build(folder, folder / "none")
-    layer.plan(4)
-    torch.optim.Adam(layer.parameters()).step()
-    dice = random.Random(seed)
+def trial(folder, faults, broken):
+    dice = random.Random(1)
     used, runs = {}, []
     while not runs or (faults > 0 and runs[-1]["weights"]):
         place = folder / f"{len(runs)}"
@@ -160,8 +155,21 @@ def main(folder, faults, seed, broken):
         weights = place / "weights"
         bills = Counter(paid(place))
         runs.append({"weights": weights.exists() and weights.read_bytes().hex(), "bills": bills})
-    print(json.dumps({"faults": used, "runs": runs}))
+    return {"faults": used, "runs": runs}
+
+
+def main(folder, *trials):
+    torch.set_num_threads(1)
+    # what is imported and transpiled here, no forked process does again
+    layer = build(folder, folder / "none")
+    layer.plan(4)
+    torch.optim.Adam(layer.parameters()).step()
+    found = {}
+    for given in trials:
+        faults, _, broken = given.partition(":")
+        found[given] = trial(folder / given, int(faults), broken)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

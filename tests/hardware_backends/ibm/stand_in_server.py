@@ -1,6 +1,6 @@
 """A service that runs jobs, in a process of its own: it only knows what arrives at its socket.
 
-It takes whatever it is sent, the same job twice as well, and lists a job some time after it arrived.
+It takes whatever it is sent, the same job twice as well, and lists a job a while after it arrived.
 Its log says what it was given and what was paid for. Nothing of nisqkit is imported here: jobs are
 read with numpy, and their outcomes are drawn from a generator that is keyed by their content.
 
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import socket
 import sys
 import time
@@ -47,7 +46,7 @@ def outcomes(values, width, shots, key):
 
 class Server:
     def __init__(self, path, log, delay):
-        self.log = open(log, "a")
+        self.log = log
         self.delay = delay
         self.jobs = {}  # id -> dict
         self.faults = {}  # what goes wrong next, and how often
@@ -57,8 +56,8 @@ class Server:
 
     def note(self, what, job):
         line = {"what": what, "id": job["id"], "tag": job["tag"], "content": job["content"]}
-        self.log.write(json.dumps(line) + "\n")
-        self.log.flush()
+        with open(self.log, "a") as file:
+            file.write(json.dumps(line) + "\n")
 
     def fault(self, name):
         if self.faults.get(name, 0) > 0:
@@ -71,8 +70,13 @@ class Server:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays["header"].tobytes())
         job = {
-            "id": f"job{len(self.jobs)}", "tag": tag, "content": content(arrays, header),
-            "arrived": time.time(), "state": "queued", "header": header, "arrays": arrays,
+            "id": f"job{len(self.jobs)}",
+            "tag": tag,
+            "content": content(arrays, header),
+            "arrived": time.time(),
+            "state": "queued",
+            "header": header,
+            "arrays": arrays,
         }
         self.jobs[job["id"]] = job
         self.note("arrived", job)
@@ -86,7 +90,9 @@ class Server:
 
     def find(self, tag):
         old = time.time() - self.delay
-        return {"ids": [j["id"] for j in self.jobs.values() if j["tag"] == tag and j["arrived"] < old]}
+        return {
+            "ids": [j["id"] for j in self.jobs.values() if j["tag"] == tag and j["arrived"] < old]
+        }
 
     def state(self, id):
         job = self.jobs[id]
@@ -98,8 +104,12 @@ class Server:
         if self.fault("expired"):
             return {"gone": True}
         pubs = [
-            outcomes(job["arrays"][f"values{k}"], len(pub["measured"]), job["header"]["shots"],
-                     f"{job['content']} {k}")
+            outcomes(
+                job["arrays"][f"values{k}"],
+                len(pub["measured"]),
+                job["header"]["shots"],
+                f"{job['content']} {k}",
+            )
             for k, pub in enumerate(job["header"]["pubs"])
         ]
         return {"pubs": pubs}

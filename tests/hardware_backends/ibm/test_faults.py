@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +13,44 @@ import pytest
 SCRIPT = Path(__file__).with_name("fault_run.py")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: the ledger waits for the disk at every write."""
+def train(*trials: str) -> Any:
+    """One process for several trials, since importing takes longer than most of them."""
+    # in memory where there is such a place: the ledger waits for the disk at every write
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as name:
-        yield Path(name)
-
-
-def train(folder: Path, faults: int, *broken: str) -> Any:
-    command = [sys.executable, str(SCRIPT), str(folder), str(faults), "1", *broken]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        command = [sys.executable, str(SCRIPT), name, *trials]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> Any:
-    with tempfile.TemporaryDirectory() as name:
-        (run,) = train(Path(name), 0)["runs"]
+def found() -> Any:
+    return train("0", "20", "20:forgetful", "20:impatient")
+
+
+def check(undisturbed: Any, disturbed: Any, faults: int) -> None:
+    (run,) = undisturbed["runs"]
     # 4 epochs of 3 steps and a validation pass
     assert len(run["bills"]) == 16 and set(run["bills"].values()) == {1}
-    return run
-
-
-def check(found: Any, undisturbed: Any, faults: int) -> None:
-    assert sum(found["faults"].values()) >= faults
-    for run in found["runs"]:
+    assert sum(disturbed["faults"].values()) >= faults
+    for other in disturbed["runs"]:
         # the same jobs, each of them paid once, and the same weights to the last bit
-        assert run == undisturbed
+        assert other == run
 
 
-def test_20_faults(folder: Path, undisturbed: Any) -> None:
-    check(train(folder, 20), undisturbed, 20)
+def test_20_faults(found: Any) -> None:
+    check(found["0"], found["20"], 20)
 
 
-@pytest.mark.parametrize("broken", ["forgetful", "impatient"])
-def test_wrong_bookkeeping_is_found_out(folder: Path, undisturbed: Any, broken: str) -> None:
-    found = train(folder, 20, broken)
-    assert any(max(run["bills"].values()) > 1 for run in found["runs"])
+@pytest.mark.parametrize("broken", ["20:forgetful", "20:impatient"])
+def test_wrong_bookkeeping_is_found_out(found: Any, broken: str) -> None:
+    assert any(max(run["bills"].values()) > 1 for run in found[broken]["runs"])
 
 
 @pytest.mark.skipif("NISQKIT_ALL_FAULTS" not in os.environ, reason="a minute: NISQKIT_ALL_FAULTS=1")
-def test_200_faults(folder: Path, undisturbed: Any) -> None:
-    found = train(folder, 200)
-    check(found, undisturbed, 200)
+def test_200_faults() -> None:
+    found = train("0", "200")
+    check(found["0"], found["200"], 200)
     kinds = {"before submit", "after submit", "state", "result", "any time", "full disk", "failed"}
-    assert kinds <= found["faults"].keys()
+    assert kinds <= found["200"]["faults"].keys()
