@@ -190,7 +190,7 @@ def test_more_qubits_than_the_machine_has() -> None:
 
 
 def test_more_qubits_than_local_mode_simulates() -> None:
-    with pytest.raises(ValueError, match="simulates the 25 qubits .* and can do 24"):
+    with pytest.raises(ValueError, match=r"simulates the 25 qubits .* and can do 24"):
         IBMBackend("fake_fez").check(task_of(25))
 
 
@@ -217,9 +217,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_names_that_are_unknown() -> None:
-    with pytest.raises(
-        ValueError, match="unknown backend 'ibm:fake_manla'; did you mean 'ibm:fake_m"
-    ):
+    with pytest.raises(ValueError, match="unknown backend 'ibm:fake_manla'; did you mean 'ibm:"):
         IBMBackend("ibm:fake_manla")
     with pytest.raises(ValueError, match="unknown mode 'bach'; did you mean 'batch'"):
         IBMBackend("fake_manila", mode="bach")
