@@ -20,16 +20,13 @@ NAMES = (
     "aer",
     "pennylane:default.qubit",
     "pennylane:lightning.qubit",
-    "ibm:fake_manila",
-    "ibm:ibm_fez",
 )
 
 
 def available_backends() -> tuple[str, ...]:
-    """Names that `get_backend` takes.
+    """Names that `get_backend` takes; ``pennylane:`` may be followed by any PennyLane device.
 
-    ``pennylane:`` may be followed by any PennyLane device, ``ibm:`` by any machine of IBM Quantum
-    or one of its fakes (``nisqkit devices``).
+    ``"ibm:..."`` is taken, too: a machine of IBM Quantum, or a fake of one (``nisqkit devices``).
 
     Example:
         >>> "native" in available_backends()
@@ -91,7 +88,7 @@ def get_backend(
             from nisqkit.hardware_backends.pennylane import PennyLaneBackend
 
             return PennyLaneBackend(device)
-        raise ValueError(unknown("backend", backend, NAMES))
+        raise ValueError(unknown("backend", backend, (*NAMES, "ibm:ibm_fez", "ibm:fake_fez")))
     from nisqkit.hardware_backends.qiskit_primitives import primitive_backend
 
     return primitive_backend(backend)

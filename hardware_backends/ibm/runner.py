@@ -37,11 +37,11 @@ from nisqkit.hardware_backends.ibm.service import (
 _T = TypeVar("_T")
 
 
-class Unsettled(RuntimeError):
+class Unsettled(ValueError):
     """It cannot be found out whether a job was sent; the message says what to look up and do."""
 
 
-class JobLost(RuntimeError):
+class JobLost(ValueError):
     """A job failed, was cancelled, or its result is no longer there."""
 
 

@@ -1,4 +1,6 @@
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,28 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_ledger() == tmp_path / "nisqkit" / "ibm.sqlite"
     monkeypatch.setenv("NISQKIT_LEDGER", "here.sqlite")
     assert default_ledger() == Path("here.sqlite")
+
+
+WRITER = """
+import sys
+from nisqkit.hardware_backends.ibm.ledger import Ledger, NewJob
+job = NewJob(b"x" * 5000, ((0, 0, 4),), {}, [], {}, "{}", 1, 400, 1.0)
+ledger = Ledger(sys.argv[1])
+print("open", flush=True)
+for k in range(40):
+    (entry,) = ledger.add_call(sys.argv[2], str(k), "ibm:x", [job])
+    ledger.sending(entry)
+    ledger.submitted(entry, f"id{k}")
+"""
+
+
+def test_two_processes_on_one_ledger(tmp_path: Path) -> None:
+    file = tmp_path / "ibm.sqlite"
+    commands = [[sys.executable, "-c", WRITER, str(file), run] for run in ("one", "two")]
+    both = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True) for c in commands]
+    assert [process.communicate(timeout=60) and process.returncode for process in both] == [0, 0]
+    found = Ledger(file)  # looks for damage
+    for run in ("one", "two"):
+        ids = [entry.job_id for entry in found.entries(run)]
+        assert ids == [f"id{k}" for k in range(40)]
+        assert found.spent_seconds(run) == 40
