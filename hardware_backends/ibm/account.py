@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from typing import Any
 
@@ -75,6 +76,7 @@ class IBMService:
         self.machine, self.instance, self.account = machine, instance, account
         self.mode, self.generation = mode, generation
         self._opened: Any = None
+        self._batched = False
 
     @cached_property
     def runtime(self) -> Any:
@@ -116,6 +118,17 @@ class IBMService:
         except QiskitBackendNotFoundError as error:
             names = [f"ibm:{backend.name}" for backend in self.runtime.backends()]
             raise ValueError(unknown("backend", f"ibm:{self.machine}", names)) from error
+
+    @contextmanager
+    def group(self, count: int) -> Iterator[None]:
+        """See `Service.group`: several jobs are a batch, which is opened when the first is sent."""
+        self._batched = self.mode == "batch" or (self.mode == "auto" and count > 1)
+        try:
+            yield
+        finally:
+            if self._batched:
+                self._batched = False
+                self.close()
 
     def submit(self, job: Job, tag: str) -> str:
         """See `Service.submit`."""
@@ -159,19 +172,21 @@ class IBMService:
         return None if seconds is None else float(seconds)
 
     def close(self) -> None:
-        """Close a session or batch, so that it is not billed any longer."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """Close a session or batch to new jobs; those that it has are run."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with suppress(Passing, Gone, Refused), _errors(Passing):
+                opened.close()  # it closes by itself after a while if this fails
 
     def _mode(self) -> Any:
-        if self.mode not in ("batch", "session"):
+        if not (self._batched or self.mode == "session"):
             return self.backend
         if self._opened is None:
             from qiskit_ibm_runtime import Batch, Session
 
-            kind = Batch if self.mode == "batch" else Session
-            self._opened = kind(backend=self.backend)
+            self._opened = (Batch if self._batched else Session)(backend=self.backend)
+            if not self._batched:
+                atexit.register(self.close)  # a session is billed until it is closed
         return self._opened
 
     def _unknown_instance(self, reason: str) -> str:

@@ -117,7 +117,7 @@ class Runner:
                 jobs = make_jobs()
                 self._check_budget(sum(job.estimated_seconds for job in jobs))
                 entries = self.ledger.add_call(self.run_name, digest, backend, jobs)
-            entries = [self._send(entry) for entry in entries]
+            entries = self._send_all(entries)
             return [(entry, self._collect(entry)) for entry in entries]
 
     def pending(self, send: bool = True) -> list[Entry]:
@@ -132,7 +132,7 @@ class Runner:
         with run_lock(self.ledger.path, self.run_name):
             latest = {(e.call, e.part): e for e in self.ledger.entries(self.run_name)}
             entries = [e for e in latest.values() if send or e.state != "prepared"]
-            entries = [self._send(entry) for entry in entries]
+            entries = self._send_all(entries)
             for entry in entries:
                 self._collect(entry)
             return entries
@@ -148,6 +148,11 @@ class Runner:
                 f"{self.max_qpu_seconds:g}, so it was not sent. Use fewer samples, shots or steps, "
                 "or allow more"
             )
+
+    def _send_all(self, entries: Sequence[Entry]) -> list[Entry]:
+        """All are sent before the first is waited for."""
+        with self.service.group(sum(entry.state == "prepared" for entry in entries)):
+            return [self._send(entry) for entry in entries]
 
     def _send(self, entry: Entry) -> Entry:
         """Make sure that the service has a job; returns it as the ledger has it now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeAlias
 
 from nisqkit.hardware_backends.ibm.job import Found, Job
@@ -35,6 +36,10 @@ class Service(Protocol):
 
     Every method may raise `Passing`, and all but `submit` may then be called again.
     """
+
+    def group(self, count: int) -> AbstractContextManager[None]:
+        """What is around the submission of so many jobs, such as a batch."""
+        ...
 
     def submit(self, job: Job, tag: str) -> str:
         """Send a job under a tag and return its id.

@@ -170,3 +170,38 @@ def test_a_job_from_its_tag_to_its_result() -> None:
     assert service.find("nisqkit-1") == [number]
     (counts, *_) = service.result(number, job)
     assert counts.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "kinds"),
+    [
+        ("auto", 1, []),
+        ("auto", 3, ["Batch", "closed"]),
+        ("job", 3, []),
+        ("batch", 1, ["Batch", "closed"]),
+        ("session", 3, ["Session"]),
+    ],
+)
+def test_what_is_opened_around_jobs(
+    monkeypatch: pytest.MonkeyPatch, mode: str, count: int, kinds: list[str]
+) -> None:
+    import qiskit_ibm_runtime
+
+    seen: list[str] = []
+
+    def opening(kind: str) -> Any:
+        def opened(backend: Any) -> Any:
+            seen.append(kind)
+            return SimpleNamespace(close=lambda: seen.append("closed"))
+
+        return opened
+
+    for kind in ("Batch", "Session"):
+        monkeypatch.setattr(qiskit_ibm_runtime, kind, opening(kind))
+    service = IBMService("ibm_x", mode=mode)
+    service.backend = SimpleNamespace(num_qubits=5)
+    with service.group(count):
+        modes = [service._mode() for _ in range(count)]
+    assert seen == kinds
+    assert all(m is (service.backend if not kinds else modes[0]) for m in modes)
+    service.close()  # a second time does no harm

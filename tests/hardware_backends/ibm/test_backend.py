@@ -92,7 +92,7 @@ def test_our_own_mitigation_acts_in_local_mode() -> None:
         "calibrated": [ReadoutMitigation(source="calibration")],
         "all": [PauliTwirling(4), ReadoutMitigation(method="bayes"), ZNE(extrapolation="linear")],
     }.items():
-        moved = layer.with_backend("ibm:fake_manila", shots=30_000, mitigation=stack)
+        moved = layer.with_backend("ibm:fake_manila", shots=10_000, mitigation=stack)
         errors[name] = float((moved(x) - ideal).abs().mean().detach())
     assert errors["readout"] < 0.5 * errors["raw"]
     assert errors["calibrated"] < 0.5 * errors["raw"]
