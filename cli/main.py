@@ -22,6 +22,7 @@ from nisqkit.cli.evaluate import evaluate, predict
 from nisqkit.cli.mitigate import mitigate
 from nisqkit.cli.profile import profile
 from nisqkit.cli.search import search
+from nisqkit.cli.submit import jobs, resume, submit
 from nisqkit.cli.train import train
 from nisqkit.cli.transfer import transfer
 from nisqkit.cli.why import why
@@ -65,6 +66,9 @@ app.command()(device)
 app.command()(why)
 app.command()(mitigate)
 app.command()(profile)
+app.command()(submit)
+app.command()(resume)
+app.command()(jobs)
 app.command()(demo)
 app.add_typer(bench, name="bench")
 app.add_typer(search, name="search")

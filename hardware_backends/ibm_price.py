@@ -25,6 +25,7 @@ class IBMPrices:
         rep_delay_seconds: The wait between two executions, where the user sets none.
         quick_seconds_per_execution: Wait and circuit together, where the circuit is not known.
         usd_per_minute: By plan.
+        open_plan: What the Open Plan gives: ``minutes`` in ``window_days``.
     """
 
     date: str
@@ -32,6 +33,7 @@ class IBMPrices:
     rep_delay_seconds: float
     quick_seconds_per_execution: float
     usd_per_minute: Mapping[str, float]
+    open_plan: Mapping[str, float]
 
 
 @lru_cache(maxsize=4)
@@ -101,6 +103,16 @@ def qpu_seconds(
     else:
         each = circuit_seconds + (prices.rep_delay_seconds if rep_delay is None else rep_delay)
     return jobs * prices.overhead_seconds_per_job + each * executions
+
+
+def open_plan_seconds() -> float:
+    """QPU seconds that the Open Plan gives in 28 days.
+
+    Example:
+        >>> open_plan_seconds()
+        600.0
+    """
+    return 60.0 * ibm_prices().open_plan["minutes"]
 
 
 def price_usd(seconds: float, plan: str = "pay-as-you-go") -> float:

@@ -26,6 +26,8 @@ NAMES = (
 def available_backends() -> tuple[str, ...]:
     """Names that `get_backend` takes; ``pennylane:`` may be followed by any PennyLane device.
 
+    ``"ibm:..."`` is taken, too: a machine of IBM Quantum, or a fake of one (``nisqkit devices``).
+
     Example:
         >>> "native" in available_backends()
         True
@@ -66,6 +68,10 @@ def get_backend(
         return PennyLaneNoisyBackend(noise, layout=layout)
     if noise is not None:
         _refuse(backend, noise)
+    if isinstance(backend, str) and backend.startswith("ibm:"):
+        from nisqkit.hardware_backends.ibm import IBMBackend
+
+        return IBMBackend(backend, layout=layout)
     if layout is not None:
         _refuse_layout(backend, layout)
     if isinstance(backend, Backend):
@@ -82,7 +88,7 @@ def get_backend(
             from nisqkit.hardware_backends.pennylane import PennyLaneBackend
 
             return PennyLaneBackend(device)
-        raise ValueError(unknown("backend", backend, NAMES))
+        raise ValueError(unknown("backend", backend, (*NAMES, "ibm:ibm_fez", "ibm:fake_fez")))
     from nisqkit.hardware_backends.qiskit_primitives import primitive_backend
 
     return primitive_backend(backend)

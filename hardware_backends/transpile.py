@@ -111,6 +111,11 @@ class Transpiled:
             found[slot] = float(step), int(highest / step)
         return found
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether `check_equivalence` compares anything."""
+        return len(self.active) <= _CHECKED_QUBITS
+
     def check_equivalence(self) -> None:
         """Compare the final states of the program and of the native circuit at random angles.
 
@@ -119,7 +124,7 @@ class Transpiled:
         Raises:
             RuntimeError: They differ: transpiling has changed the circuit.
         """
-        if len(self.active) > _CHECKED_QUBITS:
+        if not self.is_checked:
             return
         logical, slots = slot_circuit(self.program)
         values = np.random.default_rng(self.seed).uniform(-pi, pi, len(slots))

@@ -324,6 +324,16 @@ class QuantumLayer(nn.Module):
 
         return error_budget(self, x, y, loss, **options)
 
+    def plan(self, x: Tensor | int = 1, **options: Any) -> Any:
+        """What an IBM backend would send and cost, without sending anything.
+
+        A `Plan`; see `nisqkit.qml.submit.plan_layer` for the options ``train``, ``inputs`` and
+        ``steps``.
+        """
+        from nisqkit.qml.submit import plan_layer  # it is about layers
+
+        return plan_layer(self, x, **options)
+
     def __profile__(self, example: Tensor | None = None, **options: Any) -> Any:
         """What the circuit costs; see `nisqkit.qml.layer_profile.profile_layer`."""
         from nisqkit.qml.layer_profile import profile_layer  # it is about layers

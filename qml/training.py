@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nisqkit.hardware_backends.hardware_context import hardware_context
 from nisqkit.noise.device import Device
 from nisqkit.qml.angle_pruning import AnglePruning
 from nisqkit.qml.baselines import classical_baselines
@@ -113,7 +114,7 @@ def train(
     folder = None if out is None else RunFolder(out)
     if folder is not None:
         folder.check(config, resume)
-    with torch_settings(config):
+    with torch_settings(config), _named(folder):
         devices = [Device.load(name) for name in config.devices]
         dataset = load_data(config)
         model = build_model(config, dataset.num_features, dataset.num_classes)
@@ -257,6 +258,14 @@ def teacher_logits(config: TrainConfig, dataset: Dataset) -> Tensor:
 
 def _training_shots(config: TrainConfig) -> int | None:
     return None if config.backend == "native" else config.shots
+
+
+def _named(folder: RunFolder | None) -> AbstractContextManager[None]:
+    """Jobs on hardware are kept under the folder's name, and so found again when it is resumed."""
+    if folder is None:
+        return nullcontext()
+    name = str(folder.path.resolve())
+    return hardware_context(run=name, command={"kind": "train", "out": name})
 
 
 @contextmanager
