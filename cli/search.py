@@ -50,6 +50,12 @@ def _search(
             help="loss (exact noise), loss/success (estimated), ideal (none) or training-free."
         ),
     ] = "loss",
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate/--plain-loss", help="Take the loss at the best scale of the logits."
+        ),
+    ] = True,
     evaluations: Annotated[
         int | None, typer.Option(min=1, help="Candidates.", show_default="1600; joint: 400")
     ] = None,
@@ -139,7 +145,14 @@ def _search(
             raise ValueError(f"{idle[0]} does not go with --joint: leave it out")
         config: JointConfig | NasConfig = JointConfig(**common)
     else:
-        config = NasConfig(**common, score=score, sampler=sampler, sampling=sampling, prune=prune)
+        config = NasConfig(
+            **common,
+            score=score,
+            calibrate=calibrate,
+            sampler=sampler,
+            sampling=sampling,
+            prune=prune,
+        )
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(20),

@@ -56,6 +56,8 @@ class NasConfig:
         sampling: how the SuperCircuit is trained, one of `SAMPLINGS`.
         super_epochs: passes over the training split for it.
         score: one of `nisqkit.qml.co_search.SCORES`.
+        calibrate: whether the loss is taken at the best scale of the logits, see
+            `CoSearch.classifying`; False: as QuantumNAS was published.
         objectives: what is minimised: ``"score"``, and with it ``"two_qubit_gates"``, ``"depth"``,
             ``"parameters"``, ``"duration_seconds"`` for a Pareto front.
         budgets: hard limits such as ``"two_qubit_gates<=40"``.
@@ -88,6 +90,7 @@ class NasConfig:
     sampling: str = "restricted"
     super_epochs: int = 100
     score: str = "loss"
+    calibrate: bool = True
     objectives: tuple[str, ...] = ("score",)
     budgets: tuple[str, ...] = ()
     evaluations: int = 1600
@@ -330,7 +333,9 @@ def open_search(
         watcher.stage(f"training the SuperCircuit {model.design!r}")
         fit(model, dataset, settings, folder=_super_folder(folder), watcher=watcher.training())
     model.eval()
-    search = CoSearch.classifying(model, split, device, score=config.score)
+    search = CoSearch.classifying(
+        model, split, device, score=config.score, calibrate=config.calibrate
+    )
     costs = {"score": "expensive", "loss": "expensive"}
     objectives = [
         Objective(name, cost=costs.get(name, "static"))  # type: ignore[arg-type]

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 from typer.testing import CliRunner
 
 from nisqkit.circuits.subcircuit_text import subcircuit_from_text
 from nisqkit.cli.main import app
 from nisqkit.noise import Device
-from nisqkit.qml.co_search import CoSearch, working_qubits
+from nisqkit.qml.co_search import CoSearch, calibrated_loss, working_qubits
 from nisqkit.qml.evaluation import limited
 from nisqkit.qml.models import quantum_layers
 from nisqkit.qml.quantum_nas import NasConfig, NasWatcher, open_search, run_nas, super_circuit
@@ -130,7 +131,7 @@ def test_scores_and_layouts() -> None:
     split, belem = limited(data.valid, 10), Device.load("fake_belem")
     candidate = {"layout": [0, 1, 2, 3], "circuit": model.design.smallest}
     scores = {
-        score: CoSearch.classifying(model, split, belem, score=score)
+        score: CoSearch.classifying(model, split, belem, score=score, calibrate=False)
         for score in ("loss", "loss/success", "ideal", "training-free")
     }
     (noisy,), (shared,), (ideal,), (free,) = (s.evaluate([candidate]) for s in scores.values())
@@ -140,7 +141,7 @@ def test_scores_and_layouts() -> None:
     assert free["score"] == pytest.approx(-free["capacity"] * free["resilience"] ** 0.25)
     # without a swap, blocks are nearly what Qiskit makes of the whole circuit
     assert scores["loss"].transpiled_loss(candidate) == pytest.approx(noisy["loss"], abs=0.01)
-    fixed = CoSearch.classifying(model, split, belem, layout=[0, 1, 2, 3])
+    fixed = CoSearch.classifying(model, split, belem, layout=[0, 1, 2, 3], calibrate=False)
     assert fixed.evaluate([{"circuit": model.design.smallest}]) == [noisy]
     gates = tuple(
         g._replace(error=1.0) if 4 in g.qubits and len(g.qubits) == 2 else g for g in belem.gates
@@ -150,6 +151,22 @@ def test_scores_and_layouts() -> None:
     search = CoSearch.classifying(model, split, broken)
     with pytest.raises(ValueError, match="4"):
         search.space.check({"layout": [0, 1, 3, 4], "circuit": model.design.smallest})
+
+
+def test_a_calibrated_loss_does_not_see_a_common_scale() -> None:
+    """It is that of the best scale, found here by Newton's method in SciPy."""
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 3, generator=random, dtype=torch.float64)
+    labels = torch.randint(3, (40,), generator=random)
+    logits[range(40), labels] += 0.7
+
+    def loss(scale: float) -> float:
+        return float(torch.nn.functional.cross_entropy(scale * logits, labels))
+
+    best = minimize_scalar(loss, bounds=(1e-3, 100), method="bounded").fun
+    assert calibrated_loss(logits, labels) == pytest.approx(best, abs=1e-3)
+    assert calibrated_loss(0.05 * logits, labels) == pytest.approx(best, abs=1e-3)
+    assert loss(0.05) > best + 0.1
 
 
 def test_bad_input(tmp_path: Path) -> None:
