@@ -49,7 +49,7 @@ types: install  ## mypy (strict) and pyright
 	.venv/bin/pyright
 
 unit: install .venv/.kernels  ## pytest, with the examples in docstrings, README.md and examples/
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile -m "slow or not slow"
 
 # Numba's cache looks at the file of a kernel, not at the files that it calls.
 .venv/.kernels: $(wildcard hardware_backends/native/*.py)

@@ -49,8 +49,8 @@ class SuperCircuit(nn.Module):
         >>> from nisqkit.circuits import angle
         >>> design = DesignSpace("u3cu3", num_qubits=2, blocks=2)
         >>> model = SuperCircuit(design, angle(2), seed=0)
-        >>> model(torch.zeros(5, 2)).shape, model.active_parameters
-        (torch.Size([5, 2]), 2)
+        >>> model(torch.zeros(5, 2)).shape, model.active_parameters  # drawn for this pass
+        (torch.Size([5, 2]), 9)
         >>> _ = model.eval().set_active(design.largest)
         >>> model(torch.zeros(5, 2)).shape, model.active_parameters
         (torch.Size([5, 2]), 18)

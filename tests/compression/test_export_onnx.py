@@ -17,6 +17,7 @@ from nisqkit.compression.quantize import QuantizePolicy, quantize
 from .models import hybrid, images
 
 
+@pytest.mark.slow
 def test_a_pruned_and_quantized_hybrid_model(tmp_path: Path) -> None:
     model = prune_channels(hybrid(), {"0": 0.5}, images())
     model = quantize(prune_weights(model, {"4": 0.5}), QuantizePolicy(8, circuits={"7": (6, 32)}))

@@ -172,6 +172,7 @@ def test_gradients_are_finite_differences(name: str, noise: Device | NoiseModel)
     assert torch.autograd.gradcheck(values, (task.inputs, task.weights), atol=1e-7, fast_mode=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [OWN, STRONG], ids=["model", "device"])
 @pytest.mark.parametrize("method", ["trajectories", "patterns"])
 @pytest.mark.parametrize("name", ["qnat", "amplitude", "formulas"])

@@ -293,6 +293,7 @@ def aware_model() -> nn.Module:
     return classifier(3, 2, noise=device, inject="gates", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_kill_of_noise_aware_training_changes_no_bit(tmp_path: Path, at: int) -> None:
     config, data = replace(AWARE, batch_size=10), small_data()

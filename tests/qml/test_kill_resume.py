@@ -18,6 +18,8 @@ from nisqkit.qml.training import train
 
 # A process that forks one child after another. Each child trains until it kills itself, at the
 # moment that its line names; forking saves importing everything again for each of them.
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path

@@ -235,6 +235,7 @@ def test_layout_is_where_the_circuit_sits() -> None:
         small(layout=[0, 1, 2])
 
 
+@pytest.mark.slow
 def test_data_parallel_training_averages_gradients(tmp_path: Path) -> None:
     script = Path(__file__).with_name("ddp_script.py")
     command = [sys.executable, str(script), str(tmp_path / "rendezvous")]

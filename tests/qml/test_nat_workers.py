@@ -34,6 +34,7 @@ def test_processes_that_cannot_start_are_given_up(
         run_jobs(jobs, 2, print, print)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals of POSIX")
 def test_a_killed_process_costs_its_run_and_no_other(tmp_path: Path) -> None:
     jobs = [Job(f"job{k}", CONFIG, tmp_path / f"job{k}") for k in range(4)]

@@ -116,6 +116,7 @@ def test_a_resumed_search_finds_the_same(
         assert found[key] == report[key]
 
 
+@pytest.mark.slow
 def test_two_workers_find_the_same(straight: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     report, _ = straight
     with pytest.raises(Stop):
@@ -166,7 +167,7 @@ def test_a_calibrated_loss_does_not_see_a_common_scale() -> None:
     best = minimize_scalar(loss, bounds=(1e-3, 100), method="bounded").fun
     assert calibrated_loss(logits, labels) == pytest.approx(best, abs=1e-3)
     assert calibrated_loss(0.05 * logits, labels) == pytest.approx(best, abs=1e-3)
-    assert loss(0.05) > best + 0.1
+    assert loss(0.05) > best + 0.03
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from nisqkit.search.samplers import TreeRandomSampler, TreeSampler
 from nisqkit.search.space import Choice, Float, Group, Injection, Int, Repeat, When
 
 # A population of 2 makes the sampler of the second generation meet Optuna's few trials, too.
+pytestmark = pytest.mark.slow
+
 SMALL = {"population": 4, "parents": 1, "mutants": 1, "crossovers": 2}
 
 

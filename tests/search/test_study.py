@@ -92,6 +92,7 @@ def two_objectives() -> Problem:
 # --- what is found ---
 
 
+@pytest.mark.slow
 def test_evolution_beats_random_search_on_a_planted_optimum() -> None:
     wins = Counter[str]()
     for seed in range(20):
@@ -108,6 +109,7 @@ def test_evolution_beats_random_search_on_a_planted_optimum() -> None:
     assert wins["regularized"] >= 18
 
 
+@pytest.mark.slow
 def test_nsga2_beats_random_search() -> None:
     wins = 0
     for seed in range(20):

@@ -16,6 +16,8 @@ from optuna.trial import TrialState
 
 from nisqkit.search.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("worker_script.py")
 EVALUATIONS = 48  # 4 generations
 

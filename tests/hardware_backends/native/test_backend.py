@@ -145,6 +145,7 @@ for route in ROUTES:
 """
 
 
+@pytest.mark.slow
 def test_a_cold_cache_gives_the_same_bits(tmp_path: Path) -> None:
     """Slow (about 45 s), since everything is compiled anew in float32; then read from the cache.
 
