@@ -32,7 +32,9 @@ from nisqkit.qml.evaluation import evaluate, limited
 from nisqkit.qml.fit import fit
 from nisqkit.qml.layer import QuantumLayer
 from nisqkit.qml.models import with_backend
-from nisqkit.qml.quantum_nas import NasConfig, super_circuit, super_fidelity, transpiling_agreement
+from nisqkit.qml.nas_config import NasConfig
+from nisqkit.qml.nas_fidelity import super_fidelity, transpiling_agreement
+from nisqkit.qml.quantum_nas import super_circuit
 from nisqkit.qml.statistics import mean_interval
 from nisqkit.qml.super_circuit import SuperCircuit
 from nisqkit.qml.training import load_data

@@ -9,7 +9,7 @@ from typing import Any
 from rich.progress import Progress
 
 from nisqkit.qml.fit import Watcher
-from nisqkit.qml.quantum_nas import NasWatcher
+from nisqkit.qml.nas_config import NasWatcher
 from nisqkit.search import Study
 
 _PICTURE_SECONDS = 3.0

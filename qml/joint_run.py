@@ -22,7 +22,7 @@ from nisqkit.qml.checkpoint import write_atomic
 from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.evaluation import limited
 from nisqkit.qml.joint import JointSearch, compressed, joint_supernet, train_joint
-from nisqkit.qml.quantum_nas import NasWatcher
+from nisqkit.qml.nas_config import NasWatcher
 from nisqkit.qml.saved_model import save_model
 from nisqkit.qml.training import load_data, torch_settings
 from nisqkit.search import Budget, Evaluated, Study
