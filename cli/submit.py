@@ -207,7 +207,12 @@ def _submit(
     from nisqkit.qml.models import count_parameters
     from nisqkit.qml.runs import load_run
     from nisqkit.qml.seeds import model_name
-    from nisqkit.qml.submit import evaluate_on_hardware, mitigation_stack, plan_evaluation
+    from nisqkit.qml.submit import (
+        evaluate_on_hardware,
+        layout_on,
+        mitigation_stack,
+        plan_evaluation,
+    )
     from nisqkit.qml.training import load_data, torch_settings
 
     shots, limit, names = command["shots"], command["limit"], command["mitigation"]
@@ -215,8 +220,10 @@ def _submit(
     if names:
         stacks[" + ".join(names)] = mitigation_stack(names)
     with warnings.catch_warnings(action="ignore"):  # the calibration's date is in the plan
+        loaded = load_run(command["checkpoint"])
         machine = IBMBackend(
             command["backend"],
+            layout=layout_on(loaded.config, command["backend"]),
             run=label,
             ledger=None if ledger is None else str(ledger),
             options=command["options"],
@@ -226,7 +233,6 @@ def _submit(
             again=again,
             tell=lambda text: console.print(text, style="dim", markup=False, highlight=False),
         )
-        loaded = load_run(command["checkpoint"])
         dataset = load_data(loaded.config)
         check_same_data(loaded.checkpoint, dataset, str(loaded.path))
         with torch_settings(loaded.config):

@@ -16,6 +16,7 @@ from nisqkit.hardware_backends.base import Result
 from nisqkit.hardware_backends.ibm.backend import IBMBackend
 from nisqkit.hardware_backends.ibm.plan import Plan, Recorder, make_plan
 from nisqkit.noise.mitigation import ZNE, Mitigator, PauliTwirling, ReadoutMitigation
+from nisqkit.qml.config import TrainConfig
 from nisqkit.qml.datasets import Dataset, Split
 from nisqkit.qml.evaluation import calibrated, evaluate, limited, logits, noise_free, on_device
 from nisqkit.qml.layer import QuantumLayer
@@ -207,12 +208,28 @@ def evaluate_on_hardware(
     )
 
 
+def layout_on(config: TrainConfig, backend: str) -> tuple[int, ...] | None:
+    """The qubits of a run, if they are those of this machine or of the fake of it.
+
+    Example:
+        >>> config = TrainConfig(devices=("fake_manila",), layout=(2, 1, 3, 4))
+        >>> layout_on(config, "ibm:ibm_manila"), layout_on(config, "ibm:fake_lima")
+        ((2, 1, 3, 4), None)
+    """
+    machine = backend.removeprefix("ibm:")
+    for name in (machine, f"fake_{machine.removeprefix('ibm_')}"):
+        if name in config.layouts:
+            return config.layouts[name]
+    return None
+
+
 class _Recorded(nn.Module):
     """A layer that remembers what it gave, or gives it again, moved by its standard error."""
 
     def __init__(self, layer: QuantumLayer) -> None:
         super().__init__()
         self.layer = layer
+        self.weights = layer.weights  # the same parameter, for those that look for it (bits)
         self.results: list[Result] = []
         self.replay: int | None = None
         self.random: torch.Generator | None = None

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from nisqkit.circuits import angle, hardware_efficient
+from nisqkit.compression.quantize import QuantizePolicy, quantize
 from nisqkit.hardware_backends.ibm import IBMBackend
 from nisqkit.qml import QuantumLayer
 from nisqkit.qml.datasets import Dataset, Split
@@ -44,6 +45,16 @@ def test_mitigation_brings_values_nearer() -> None:
     # shots alone: at most 1 / sqrt(shots), and less where a value is near 1
     assert 0 < raw.std < 20_000**-0.5 * 1.05
     assert raw.evaluation.total == 24 and raw.evaluation.shots == 20_000
+
+
+def test_a_quantized_circuit_is_sent_with_its_rounded_angles() -> None:
+    """With one bit of angle, the machine's values are those of the rounded circuit."""
+    torch.manual_seed(0)
+    rounded = quantize(model(), QuantizePolicy(weight_bits=32, angle_bits=1))
+    found = evaluate_on_hardware(rounded, dataset(), IBMBackend("fake_manila"), shots=20_000)
+    whole = evaluate_on_hardware(model(), dataset(), IBMBackend("fake_manila"), shots=20_000)
+    assert found.error < 0.1 and whole.error < 0.1  # against their own noise-free values
+    assert abs(found.evaluation.loss - whole.evaluation.loss) > 0.02
 
 
 def test_the_interval_from_shots() -> None:
