@@ -143,6 +143,8 @@ def _run(
     # not zeros, which are no amplitudes
     example = torch.rand(rows, loaded.num_features, generator=torch.Generator().manual_seed(0))
     options: dict[str, Any] = {"device": device, "shots": shots, "plan": plan}
+    if device is not None and device.name in loaded.config.layouts:
+        options["layout"] = loaded.config.layouts[device.name]
     layers = quantum_layers(loaded.model)
     with contextlib.suppress(ValueError, OSError):  # without the data there is no epoch
         samples = len(load_data(loaded.config).train)
