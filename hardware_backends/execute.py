@@ -110,6 +110,11 @@ def execute(tasks: Sequence[Task], execution: Execution) -> list[Result]:
             raise ValueError(
                 f"backend {backend.name!r} only samples: give shots=, for example shots=4096"
             )
+        if task.ideal:
+            raise ValueError(
+                "task.ideal is what mitigators ask for, beside noisy tasks: for noise-free values "
+                "use an Execution without noise"
+            )
         if task.shots is not None and task.shots < 1:
             raise ValueError(f"shots must be at least 1, got {task.shots}; None means exact values")
         execution.check(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -114,6 +114,11 @@ def test_a_gradient_that_nobody_has_is_an_error_before_anything_runs() -> None:
 def test_a_backend_that_transpiles_again_is_refused() -> None:
     with pytest.raises(ValueError, match="transpiles every circuit again, which would undo"):
         execute([task()], Execution(PennyLaneNoisyBackend(BELEM), mitigation=ZNE()))
+
+
+def test_ideal_tasks_are_for_mitigators() -> None:
+    with pytest.raises(ValueError, match=r"task\.ideal is what mitigators ask for"):
+        execute([replace(task(), ideal=True)], Execution(noise=BELEM))
 
 
 def test_without_noise_nothing_changes() -> None:
