@@ -48,13 +48,8 @@ types: install  ## mypy (strict) and pyright
 	.venv/bin/mypy
 	.venv/bin/pyright
 
-unit: install .venv/.kernels  ## pytest, with the examples in docstrings, README.md and examples/
+unit: install  ## pytest, with the examples in docstrings, README.md and examples/
 	.venv/bin/pytest -n 2 --dist loadfile -m "slow or not slow"
-
-# Numba's cache looks at the file of a kernel, not at the files that it calls.
-.venv/.kernels: $(wildcard hardware_backends/native/*.py)
-	rm -f hardware_backends/native/__pycache__/*.nb?
-	@touch $@
 
 wheel-check: install  ## build the wheel and use it without extras, away from the checkout
 	tools/wheel_check.sh

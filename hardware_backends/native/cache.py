@@ -1,8 +1,11 @@
-"""Whether Numba can keep compiled kernels from one process to the next."""
+"""Whether Numba can keep compiled kernels from one process to the next, and which are current."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 from numba import njit
 
@@ -18,7 +21,7 @@ def can_cache() -> bool:
         >>> options = {"nogil": True, "cache": can_cache()}
     """
     try:
-        njit(cache=True)(_nothing)
+        kept = njit(cache=True)(_nothing)
     except RuntimeError as error:
         if "no locator" not in str(error):
             raise
@@ -30,7 +33,31 @@ def can_cache() -> bool:
             stacklevel=2,
         )
         return False
+    drop_stale(Path(kept._cache.cache_path), Path(__file__).parent)
     return True
+
+
+def drop_stale(folder: Path, sources: Path) -> None:
+    """Delete compiled kernels of other sources.
+
+    Numba looks at the file of a kernel alone, not at those that it calls: after an update that
+    changed only these, it would load code which takes other arguments, and crash.
+
+    Args:
+        folder: Where compiled kernels are kept.
+        sources: Folder of the kernels' source files.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(sources.glob("*.py")):
+        digest.update(file.read_bytes())
+    stamp, now = folder / "kernels.stamp", digest.hexdigest()
+    with suppress(OSError):  # another process may be doing the same
+        if stamp.is_file() and stamp.read_text("utf-8") == now:
+            return
+        for old in folder.glob("*.nb[ic]"):
+            old.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(now, "utf-8")
 
 
 def _nothing() -> None:
