@@ -33,7 +33,8 @@ def can_cache() -> bool:
             stacklevel=2,
         )
         return False
-    drop_stale(Path(kept._cache.cache_path), Path(__file__).parent)
+    place = kept._cache.cache_path  # type: ignore[attr-defined] # Numba has no public way to ask
+    drop_stale(Path(place), Path(__file__).parent)
     return True
 
 
