@@ -311,7 +311,8 @@ _DIGITS = (
 )
 _MNIST = (
     "It trains for 8 epochs, and what is repaired or trained gets 5 more (twice that where two "
-    "steps are named). Width and methods are those chosen on digits4; nothing was chosen on these data."
+    "steps are named). Width and methods are those chosen on digits4; nothing was chosen on these "
+    "data."
 )
 
 
