@@ -70,6 +70,7 @@ def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
     return in_a_fork
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(example: Path, run: Run) -> None:
     run(example.read_text(encoding="utf-8"))
