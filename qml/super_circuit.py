@@ -18,7 +18,7 @@ from nisqkit.circuits.design_sampling import Genes, Sampling, sampling
 from nisqkit.circuits.design_spaces import DesignSpace, SubCircuit
 from nisqkit.circuits.observables import ObservableLike
 from nisqkit.circuits.program import Program
-from nisqkit.hardware_backends.execute import Execution, execute
+from nisqkit.hardware_backends.execute import execute
 from nisqkit.qml.layer import QuantumLayer
 from nisqkit.search import Space
 
@@ -185,8 +185,3 @@ class SuperCircuit(nn.Module):
             with torch.no_grad():
                 layer.weights.copy_(self.layer.weights[kept])
         return layer if isinstance(self.head, nn.Identity) else nn.Sequential(layer, self.head)
-
-    @property
-    def execution(self) -> Execution:
-        """How circuits are run: without noise, by the native engine."""
-        return self.layer.execution
